@@ -1,0 +1,18 @@
+//! Where time comes from. Nothing else asks the system, so that what is judged by time can be handed any.
+
+#![expect(clippy::disallowed_methods, reason = "the one place that may ask the system for the time")]
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::model::timestamp::Timestamp;
+
+/// Wall-clock time: what expiry, hours and usage are judged by. A clock set before 1970 counts as 1970.
+pub fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Never goes back: what durations and deadlines are measured by.
+pub fn monotonic() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,10 @@
+//! The words the rest is said in: keys, their records, addresses, hours. No I/O, nothing async; an instant is always an argument.
+
+pub mod address;
+pub mod api_key;
+pub mod ids;
+pub mod key_hash;
+pub mod key_record;
+pub mod quota;
+pub mod timestamp;
+pub mod usage_event;
