@@ -152,15 +152,15 @@ impl Gateway {
         self.log.lock().expect("no panic under the lock").clone()
     }
 
-    /// The series of `/metrics` by name and labels as written there.
-    pub fn metrics(&self) -> HashMap<String, f64> {
+    /// The series of `/metrics` by name and labels as written there; those that count no seconds.
+    pub fn metrics(&self) -> HashMap<String, u64> {
         let text = self.ask_admin("/metrics").text();
         let series = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
-        series.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+        series.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
     }
 
     /// One series; 0 when it is not there yet.
-    pub fn metric(&self, series: &str) -> f64 {
+    pub fn metric(&self, series: &str) -> u64 {
         self.metrics().get(series).copied().unwrap_or_default()
     }
 

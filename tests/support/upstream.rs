@@ -148,7 +148,8 @@ fn serve(stream: TcpStream, shared: &Shared) {
             complete: framing == Framing::None,
             ..Seen::default()
         };
-        let mut exchange = Exchange { request: shared.begin(&seen), number, shared, seen, wire: &mut wire, unread: framing, ended: false };
+        let mut exchange =
+            Exchange { request: shared.begin(&seen), number, shared, seen, wire: &mut wire, unread: framing, ended: false };
         (shared.script)(&mut exchange);
         if exchange.ended {
             return;

@@ -131,7 +131,9 @@ impl Wire {
         match self.reader.read_to_end(&mut rest) {
             Ok(_) => (rest, End::Closed),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => (rest, End::Reset),
-            Err(error) => panic!("the connection was neither closed nor reset: {error}; came: {}", String::from_utf8_lossy(&rest)),
+            Err(error) => {
+                panic!("the connection was neither closed nor reset: {error}; came: {}", String::from_utf8_lossy(&rest))
+            }
         }
     }
 
