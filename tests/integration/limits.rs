@@ -50,13 +50,13 @@ fn all_three_families_of_headers_tell_the_exact_rest() {
     let reset = (clock::now().as_secs() / HOUR + 1) * HOUR;
     for used in 1..=30 {
         let response = gateway.ask(&Request::get("/").key(&key));
-        let rest = 1000 - used;
+        let remaining = 1000 - used;
         assert_eq!(number(&response, "x-ratelimit-limit"), 1000);
-        assert_eq!(number(&response, "x-ratelimit-remaining"), rest);
+        assert_eq!(number(&response, "x-ratelimit-remaining"), remaining);
         assert_eq!(number(&response, "x-ratelimit-reset"), reset);
         assert_eq!(response.header("ratelimit-policy"), Some("\"hour\";q=1000;w=3600"));
         let draft = response.header("ratelimit").expect("the draft's header is there");
-        let seconds = draft.strip_prefix(&format!("\"hour\";r={rest};t=")).unwrap_or_else(|| panic!("{draft}"));
+        let seconds = draft.strip_prefix(&format!("\"hour\";r={remaining};t=")).unwrap_or_else(|| panic!("{draft}"));
         let seconds: u64 = seconds.parse().expect("whole seconds");
         assert!((left.saturating_sub(10)..=left).contains(&seconds), "{draft}, {left} s left");
     }

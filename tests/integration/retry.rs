@@ -51,7 +51,7 @@ fn once_more_means_once() {
 /// A fresh connection has no idle timeout to die of: the request itself may be what killed the upstream.
 #[test]
 fn a_request_that_fails_on_a_fresh_connection_is_not_repeated() {
-    let upstream = Upstream::start(|exchange| exchange.close());
+    let upstream = Upstream::saying("");
     let gateway = Gateway::start(upstream.address(), OPEN);
     assert_eq!(gateway.ask(&Request::get("/")).status, 502);
     assert_eq!(upstream.requests().len(), 1);
@@ -59,12 +59,12 @@ fn a_request_that_fails_on_a_fresh_connection_is_not_repeated() {
 
 #[test]
 fn a_begun_answer_is_not_begun_again() {
-    let upstream = Upstream::start(|exchange| match exchange.number {
-        1 => exchange.answer(200, &[], "ok"),
-        _ => {
-            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
-            exchange.close();
+    let upstream = Upstream::start(|exchange| {
+        if exchange.number == 1 {
+            return exchange.answer(200, &[], "ok");
         }
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+        exchange.close();
     });
     let gateway = Gateway::start(upstream.address(), OPEN);
     let mut connection = gateway.connect();

@@ -53,12 +53,12 @@ fn large_bodies_pass_whole_both_ways() {
     let pattern: Vec<u8> = (0..64_u32 << 18).flat_map(u32::to_le_bytes).collect();
     let upstream = Upstream::start({
         let pattern = pattern.clone();
-        move |exchange| match exchange.seen.method.as_str() {
-            "GET" => exchange.answer(200, &[], &pattern),
-            _ => {
-                let same = exchange.body() == pattern;
-                exchange.answer(200, &[], same.to_string());
+        move |exchange| {
+            if exchange.seen.method == "GET" {
+                return exchange.answer(200, &[], &pattern);
             }
+            let same = exchange.body() == pattern;
+            exchange.answer(200, &[], same.to_string());
         }
     });
     let gateway = Gateway::start(upstream.address(), OPEN);

@@ -63,13 +63,11 @@ impl Gateway {
         let (listening, heard) = mpsc::channel();
         let log = self.log.clone();
         thread::spawn(move || follow(stderr, &log, &listening));
-        match heard.recv_timeout(STARTUP) {
-            Ok((traffic, admin)) => self.running = Some(Running { process, traffic, admin }),
-            Err(_) => {
-                let _ = process.kill();
-                panic!("the gateway never listened");
-            }
-        }
+        let Ok((traffic, admin)) = heard.recv_timeout(STARTUP) else {
+            let _ = process.kill();
+            panic!("the gateway never listened");
+        };
+        self.running = Some(Running { process, traffic, admin });
     }
 
     pub fn address(&self) -> SocketAddr {

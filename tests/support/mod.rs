@@ -15,7 +15,7 @@ use hokusai_gateway::clock;
 
 pub use client::{Connection, Request, Response};
 pub use gateway::{Gateway, Key};
-pub use upstream::{Exchange, Gate, Upstream};
+pub use upstream::{Gate, Upstream};
 
 /// How long a fact may take to come true on a busy machine. Hit only by a failing test.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -195,7 +195,7 @@ impl Exchange<'_> {
         self.body();
         let mut head = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n", body.as_ref().len());
         for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([name, ": ", value, "\r\n"]);
         }
         self.send(head + "\r\n");
         self.send(body);

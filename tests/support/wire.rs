@@ -119,7 +119,7 @@ impl Wire {
         let digits = line.split(';').next().unwrap_or_default().trim();
         let size = usize::from_str_radix(digits, 16).map_err(|_| io::Error::new(ErrorKind::InvalidData, line.clone()))?;
         let bytes = self.exactly(size)?;
-        if size > 0 && self.line()? != "" {
+        if size > 0 && !self.line()?.is_empty() {
             return Err(io::Error::new(ErrorKind::InvalidData, "a chunk is longer than its size"));
         }
         Ok(bytes)
