@@ -6,6 +6,8 @@ mod errors;
 mod keys;
 mod migrate;
 mod record;
+#[cfg(test)]
+pub(crate) mod testing;
 mod usage;
 
 pub use connections::SqliteStore;
