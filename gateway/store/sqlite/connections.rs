@@ -255,6 +255,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_read_only_database_is_said_so_and_can_still_be_read() {
+        let (folder, _) = Folder::migrated().await;
+        let shell = folder.shell();
+        shell.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE").unwrap();
+        drop(shell);
+        // Byte 18 is the version needed to write (file format 1.3). Unlike permissions it binds root too.
+        let mut bytes = std::fs::read(folder.file()).unwrap();
+        bytes[18] = 3;
+        std::fs::write(folder.file(), bytes).unwrap();
+
+        let store = folder.store();
+        assert_eq!(store.read(keys).await.unwrap(), 0);
+        let answer = store.durable(|connection| connection.execute("DELETE FROM api_keys", [])).await;
+        assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("permission to write")), "{answer:?}");
+    }
+
+    #[tokio::test]
     async fn a_reader_cannot_write() {
         let (_folder, store) = Folder::migrated().await;
         let answer = store.read(|connection| connection.execute("DELETE FROM api_keys", [])).await;

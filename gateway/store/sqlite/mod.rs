@@ -3,6 +3,7 @@
 mod changes;
 mod connections;
 mod errors;
+mod key_changes;
 mod keys;
 mod migrate;
 mod record;
@@ -11,4 +12,4 @@ pub(crate) mod testing;
 mod usage;
 
 pub use connections::SqliteStore;
-pub use keys::NewSecret;
+pub use key_changes::NewSecret;
