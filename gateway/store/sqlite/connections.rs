@@ -22,7 +22,8 @@ use tokio::sync::oneshot;
 use super::errors;
 use crate::store::StoreError;
 
-/// Questions that may wait for one kind of connection. More than can be answered in time, and a bound on memory while the disk hangs.
+/// Questions that may wait for one kind of connection: more than can be answered in time, and a bound on memory while the disk
+/// hangs.
 const MAX_WAITING: usize = 16_384;
 /// The limit of questions over whole tables, migrations and reports: whoever asks them would rather wait.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -136,7 +137,7 @@ fn start(name: &str, links: impl IntoIterator<Item = Link>) -> Sender<Question> 
 
 fn serve(mut link: Link, questions: &Receiver<Question>) {
     for question in questions {
-        // A question that panics must not take the connection's thread with it. What it left open is rolled back with the connection.
+        // A question that panics must not take the thread with it. What it left open is rolled back with the connection.
         if catch_unwind(AssertUnwindSafe(|| question(&mut link))).is_err() {
             link.connection = None;
         }

@@ -121,7 +121,8 @@ impl SqliteStore {
     }
 }
 
-/// Whether it was not there before. The transaction holds the write lock from its start, so that a second one waits and then finds it.
+/// Whether it was not there before. The transaction holds the write lock from its start, so that a second one waits and then
+/// finds it recorded.
 fn apply(connection: &mut Connection, migration: &Migration, file: &Path) -> rusqlite::Result<Result<bool, StoreError>> {
     let transaction = connection.transaction()?;
     let recorded = recorded(&transaction)?;
