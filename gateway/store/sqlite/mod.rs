@@ -1,2 +1,12 @@
-//! The embedded store.
-pub struct SqliteStore;
+//! The embedded store: one SQLite file beside the gateway.
+
+mod changes;
+mod connections;
+mod errors;
+mod keys;
+mod migrate;
+mod record;
+mod usage;
+
+pub use connections::SqliteStore;
+pub use keys::NewSecret;
