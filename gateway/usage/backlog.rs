@@ -164,11 +164,16 @@ impl Backlog {
         Ok(position)
     }
 
-    /// At most `max` records from `from` on, of one segment. `None`: there are no more.
-    pub fn take(&self, mut from: JournalPosition, max: u64) -> io::Result<Option<Batch>> {
+    /// At most `max` records from `from` on, of one segment, without those of before `since`. `None`: there are no more.
+    pub fn take(&self, mut from: JournalPosition, max: u64, since: Timestamp) -> io::Result<Option<Batch>> {
         while let Some((number, start, end)) = self.after(from) {
             let mut rows = Vec::new();
-            match self.read(number, start, end, max, &mut |event| rows.push(row(event))) {
+            let mut each = |event: &UsageEvent<'_>| {
+                if event.timestamp >= since {
+                    rows.push(row(event));
+                }
+            };
+            match self.read(number, start, end, max, &mut each) {
                 Ok(stretch) => {
                     from = JournalPosition { segment: number, offset: stretch.end };
                     if self.took(from, stretch.whole) && stretch.whole > 0 {
@@ -184,12 +189,12 @@ impl Backlog {
         Ok(None)
     }
 
-    /// The batch that was taken is in the store, less `outdated` records that it need not have.
-    pub fn delivered(&self, batch_end: JournalPosition, outdated: u64) {
+    /// The batch that was taken, up to `end`, is in the store; `written` of its records were not too old for it.
+    pub fn delivered(&self, end: JournalPosition, written: u64) {
         let taken = self.change(|state| std::mem::take(&mut state.taken));
-        self.metrics.usage_written.add(taken - outdated);
-        self.losses.count(outdated, &"they are older than usage.retention");
-        self.remove_before(batch_end);
+        self.metrics.usage_written.add(written);
+        self.losses.count(taken.saturating_sub(written), &"they are older than usage.retention");
+        self.remove_before(end);
     }
 
     /// The first stretch with something to read at or after a place: number, start, end.

@@ -112,6 +112,7 @@ fn is_for_want_of_room(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::timestamp::Timestamp;
     use crate::observe::metrics::Metrics;
     use crate::store::JournalPosition;
     use crate::usage::backlog::OLDEST;
@@ -141,15 +142,16 @@ mod tests {
     /// All that is there from a place on, delivered on the way.
     fn deliver(backlog: &Backlog, mut from: JournalPosition, max: u64) -> Vec<u64> {
         let mut read = Vec::new();
-        while let Some(batch) = backlog.take(from, max).unwrap() {
+        while let Some(batch) = backlog.take(from, max, EVER).unwrap() {
             read.extend(numbers(&batch.rows));
+            backlog.delivered(batch.end, batch.rows.len() as u64);
             from = batch.end;
-            backlog.delivered(from, 0);
         }
         read
     }
 
     const ROOM: u64 = 1 << 30;
+    const EVER: Timestamp = Timestamp::from_secs(0);
 
     #[test]
     fn records_are_read_in_the_order_they_were_written_also_after_a_restart() {
@@ -181,7 +183,7 @@ mod tests {
         let fixture = Fixture::new();
         let (mut journal, backlog) = fixture.open(ROOM);
         append(&mut journal, 0..10);
-        let first = backlog.take(OLDEST, 4).unwrap().unwrap();
+        let first = backlog.take(OLDEST, 4, EVER).unwrap().unwrap();
         drop((journal, backlog));
         let (_journal, backlog) = fixture.open(ROOM);
         let from = backlog.resume(first.end).unwrap();
@@ -194,7 +196,7 @@ mod tests {
         let fixture = Fixture::new();
         let (mut journal, backlog) = fixture.open(ROOM);
         append(&mut journal, 0..10);
-        let all = backlog.take(OLDEST, 100).unwrap().unwrap();
+        let all = backlog.take(OLDEST, 100, EVER).unwrap().unwrap();
         drop((journal, backlog));
         let path = segment::path(fixture.folder.path(), all.end.segment);
         File::options().write(true).open(path).unwrap().set_len(encoded(0..5).len() as u64 + START).unwrap();
@@ -219,7 +221,7 @@ mod tests {
         let fixture = Fixture::new();
         let (mut journal, backlog) = fixture.open(ROOM);
         append(&mut journal, 0..10);
-        let known = backlog.take(OLDEST, 100).unwrap().unwrap().end;
+        let known = backlog.take(OLDEST, 100, EVER).unwrap().unwrap().end;
         drop((journal, backlog));
         std::fs::remove_file(segment::path(fixture.folder.path(), known.segment)).unwrap();
         while clock::now().as_millis() <= known.segment {}
@@ -253,9 +255,9 @@ mod tests {
         let fixture = Fixture::new();
         let (mut journal, backlog) = fixture.open(ROOM);
         append(&mut journal, 0..10);
-        let batch = backlog.take(OLDEST, 4).unwrap().unwrap();
+        let batch = backlog.take(OLDEST, 4, EVER).unwrap().unwrap();
         assert!(backlog.drop_oldest(&"a test"));
-        backlog.delivered(batch.end, 0);
+        backlog.delivered(batch.end, batch.rows.len() as u64);
         assert_eq!((fixture.metrics.usage_written.get(), fixture.metrics.usage_dropped.get()), (4, 6));
         assert_eq!(fixture.metrics.usage_spooled.get(), 0);
     }
