@@ -1,1 +1,2 @@
 //! limits
+mod lease;

@@ -2,5 +2,6 @@
 
 mod connections;
 mod errors;
+pub(crate) mod leases;
 
 pub use connections::SqliteStore;
