@@ -218,7 +218,12 @@ mod tests {
             let (_, left_over) = LeaseFile::open(folder.path()).unwrap();
             let named = if damaged.len() >= 52 { 3 } else { 10 };
             let is_torn = damaged.len() < 52;
-            assert_eq!(left_over.spent_of(&grant(8)), if is_torn && damaged.len() == 20 { 3 } else { named }, "{}", damaged.len());
+            assert_eq!(
+                left_over.spent_of(&grant(8)),
+                if is_torn && damaged.len() == 20 { 3 } else { named },
+                "{}",
+                damaged.len()
+            );
             assert_eq!(left_over.spent_of(&grant(7)), if damaged.len() == 20 { 0 } else { 10 });
         }
     }

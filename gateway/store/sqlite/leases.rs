@@ -22,12 +22,7 @@ const LEASES_PER_REST: u64 = 10;
 impl SqliteStore {
     /// Takes back what the request returns, then grants what the hour allows. `spool_id` is the name under which a killed
     /// gateway settles the lease later; `None` when it could not, and then nothing of the lease returns unless it is reported.
-    pub async fn lease(
-        &self,
-        key_id: &KeyId,
-        spool_id: Option<&str>,
-        request: LeaseRequest,
-    ) -> Result<LeaseAnswer, StoreError> {
+    pub async fn lease(&self, key_id: &KeyId, spool_id: Option<&str>, request: LeaseRequest) -> Result<LeaseAnswer, StoreError> {
         let (key_id, spool_id) = (key_id.clone(), spool_id.unwrap_or_default().to_owned());
         self.write(move |connection| {
             let transaction = connection.transaction()?;
@@ -98,18 +93,13 @@ pub(crate) fn lease(
     count(transaction, key_id, hour, permits)?;
     let id = transaction
         .prepare_cached("INSERT INTO api_key_leases (key_id, hour, spool_id, granted) VALUES (?1, ?2, ?3, ?4)")?
-        .insert(params![key_id.as_str(), number(hour.number()), spool_id, number(permits)])?;
+        .insert(params![key_id.as_str(), hour.number(), spool_id, permits])?;
     let lease = Some(Grant { id: LeaseId::from_number(id), permits });
     Ok(LeaseAnswer { now, used: used + permits, lease, others_hold: false })
 }
 
 /// The lease that the gateway tells the end of, then whatever else of the key stands under its spool.
-fn take_back(
-    transaction: &Transaction<'_>,
-    key_id: &KeyId,
-    spool_id: &str,
-    ended: Option<LeaseReport>,
-) -> rusqlite::Result<()> {
+fn take_back(transaction: &Transaction<'_>, key_id: &KeyId, spool_id: &str, ended: Option<LeaseReport>) -> rusqlite::Result<()> {
     if let Some(report) = ended {
         settle(transaction, &report)?;
     }
@@ -124,28 +114,28 @@ fn take_back(
 }
 
 pub(crate) fn settle(transaction: &Transaction<'_>, report: &LeaseReport) -> rusqlite::Result<()> {
-    let (id, spent) = (report.id.number(), number(report.spent));
+    let (id, spent) = (report.id.number(), report.spent);
     if !report.finished {
         let mut update = transaction.prepare_cached("UPDATE api_key_leases SET spent = max(spent, ?2) WHERE lease_id = ?1")?;
         return update.execute(params![id, spent]).map(drop);
     }
-    let ended: Option<(String, i64, i64)> = transaction
+    let ended: Option<(String, u64, u64)> = transaction
         .prepare_cached("DELETE FROM api_key_leases WHERE lease_id = ?1 RETURNING key_id, hour, granted")?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((key_id, hour, granted)) = ended else { return Ok(()) };
     transaction
         .prepare_cached("UPDATE api_key_hours SET used = max(used - ?3, 0) WHERE key_id = ?1 AND hour = ?2")?
-        .execute(params![key_id, hour, (granted - spent).max(0)])
+        .execute(params![key_id, hour, granted.saturating_sub(spent)])
         .map(drop)
 }
 
 /// Adds to an hour. With its first request, what the key has left from before the previous hour goes.
 pub(crate) fn count(transaction: &Transaction<'_>, key_id: &KeyId, hour: HourWindow, more: u64) -> rusqlite::Result<()> {
-    let (key_id, hour) = (key_id.as_str(), number(hour.number()));
+    let (key_id, hour) = (key_id.as_str(), hour.number());
     let known = transaction
         .prepare_cached("UPDATE api_key_hours SET used = used + ?3 WHERE key_id = ?1 AND hour = ?2")?
-        .execute(params![key_id, hour, number(more)])?;
+        .execute(params![key_id, hour, more])?;
     if known > 0 {
         return Ok(());
     }
@@ -157,19 +147,19 @@ pub(crate) fn count(transaction: &Transaction<'_>, key_id: &KeyId, hour: HourWin
     }
     transaction
         .prepare_cached("INSERT INTO api_key_hours (key_id, hour, used) VALUES (?1, ?2, ?3)")?
-        .execute(params![key_id, hour, number(more)])
+        .execute(params![key_id, hour, more])
         .map(drop)
 }
 
 pub(crate) fn leases_of(connection: &Connection, spool_id: &str) -> rusqlite::Result<Vec<Grant>> {
     connection
         .prepare_cached("SELECT lease_id, granted FROM api_key_leases WHERE spool_id = ?1")?
-        .query_map([spool_id], |row| Ok(Grant { id: LeaseId::from_number(row.get(0)?), permits: unsigned(row.get(1)?) }))?
+        .query_map([spool_id], |row| Ok(Grant { id: LeaseId::from_number(row.get(0)?), permits: row.get(1)? }))?
         .collect()
 }
 
 pub(crate) fn reset_hour(transaction: &Transaction<'_>, key_id: &KeyId, now: Timestamp) -> rusqlite::Result<()> {
-    let (key_id, hour) = (key_id.as_str(), number(HourWindow::containing(now).number()));
+    let (key_id, hour) = (key_id.as_str(), HourWindow::containing(now).number());
     transaction.execute("DELETE FROM api_key_leases WHERE key_id = ?1 AND hour = ?2", params![key_id, hour])?;
     transaction.execute("DELETE FROM api_key_hours WHERE key_id = ?1 AND hour = ?2", params![key_id, hour])?;
     transaction.execute("INSERT INTO api_key_changes (kind, key_id) VALUES ('limit', ?1)", [key_id]).map(drop)
@@ -178,34 +168,25 @@ pub(crate) fn reset_hour(transaction: &Transaction<'_>, key_id: &KeyId, now: Tim
 pub(crate) fn hour_usage(connection: &Connection, key_id: &KeyId, hour: HourWindow) -> rusqlite::Result<u64> {
     connection
         .prepare_cached(
-            "SELECT used - (SELECT coalesce(sum(granted - spent), 0) FROM api_key_leases WHERE key_id = ?1 AND hour = ?2)
+            "SELECT max(0, used - (SELECT coalesce(sum(granted - spent), 0) FROM api_key_leases WHERE key_id = ?1 AND hour = ?2))
              FROM api_key_hours WHERE key_id = ?1 AND hour = ?2",
         )?
-        .query_row(params![key_id.as_str(), number(hour.number())], |row| row.get(0))
+        .query_row(params![key_id.as_str(), hour.number()], |row| row.get(0))
         .optional()
-        .map(|used| unsigned(used.unwrap_or(0)))
+        .map(Option::unwrap_or_default)
 }
 
 /// Counted in the hour, what is on lease included.
 fn used(connection: &Connection, key_id: &KeyId, hour: HourWindow) -> rusqlite::Result<u64> {
     connection
         .prepare_cached("SELECT used FROM api_key_hours WHERE key_id = ?1 AND hour = ?2")?
-        .query_row(params![key_id.as_str(), number(hour.number())], |row| row.get(0))
+        .query_row(params![key_id.as_str(), hour.number()], |row| row.get(0))
         .optional()
-        .map(|used| unsigned(used.unwrap_or(0)))
+        .map(Option::unwrap_or_default)
 }
 
 fn some_hold(connection: &Connection, key_id: &KeyId, hour: HourWindow) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM api_key_leases WHERE key_id = ?1 AND hour = ?2 AND granted > spent)")?
-        .query_row(params![key_id.as_str(), number(hour.number())], |row| row.get(0))
-}
-
-/// SQLite's integers have a sign. What is too large for them is no limit anybody reaches.
-fn number(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
+        .query_row(params![key_id.as_str(), hour.number()], |row| row.get(0))
 }

@@ -1,7 +1,15 @@
 //! The embedded store: one SQLite file beside the gateway.
 
+mod changes;
 mod connections;
 mod errors;
+mod keys;
 pub(crate) mod leases;
+mod migrate;
+mod record;
+#[cfg(test)]
+pub(crate) mod testing;
+mod usage;
 
 pub use connections::SqliteStore;
+pub use keys::NewSecret;
