@@ -57,7 +57,7 @@ fn refuse_equal_routes(config: &Config, reading: &Reading<'_>) {
 
 fn refuse_no_route(config: &Config, reading: &Reading<'_>) {
     if config.routes.is_empty() {
-        let complaint = Complaint::new("is missing: every request would be answered 404");
+        let complaint = Complaint::new("has no entry: every request would be answered 404");
         reading.problem("routes", complaint.hint("add a [[routes]] with a `path` and an `upstream`"));
     }
 }

@@ -77,7 +77,7 @@ fn refuse_none_or_several(section: &Section<'_>) {
         [] => section.complain_here(Complaint::new("does nothing").hint("add one of `upstream`, `redirect` and `respond`")),
         [only] if only != "upstream" => {
             for key in FORWARDING.into_iter().filter(|key| section.has(key)) {
-                section.complain(key, Complaint::new(format!("has no effect beside `{only}`")).hint("nothing is forwarded"));
+                section.complain(key, Complaint::new(format!("has no effect beside `{only}`: nothing is forwarded")));
             }
         }
         [_] => {}
@@ -113,7 +113,7 @@ fn sendable_path(text: &str) -> Result<String, Complaint> {
 fn upstream_host(text: &str) -> Result<HeaderValue, Complaint> {
     let (host, port) = hosts::split_port(text);
     let fits = hosts::is_name(host) || hosts::bracketed(host).is_some();
-    match fits && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0)) {
+    match fits && port.is_none_or(|port| hosts::port(port).is_some()) {
         true => header_value(text),
         false => {
             Err(Complaint::new(format!("`{text}` is no host")).hint("write it like app.example.com or app.example.com:8000"))
@@ -122,7 +122,7 @@ fn upstream_host(text: &str) -> Result<HeaderValue, Complaint> {
 }
 
 fn read_redirect(section: &mut Section<'_>) -> Redirect {
-    let status = section.integer("status", 308, 301..=308);
+    let status = section.integer("status", 308, 100..=599);
     if ![301, 302, 303, 307, 308].contains(&status) {
         section.complain("status", Complaint::new(format!("{status} is no redirect")).hint("use 301, 302, 303, 307 or 308"));
     }

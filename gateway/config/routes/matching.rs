@@ -60,7 +60,7 @@ pub(in super::super) fn route_path(text: &str) -> Result<String, Complaint> {
     if !text.starts_with('/') {
         return complaint("does not start with `/`");
     }
-    if trimmed.contains("//") || text == "//" {
+    if text.contains("//") {
         return complaint("has an empty segment");
     }
     if trimmed.split('/').any(|segment| segment == "." || segment == "..") {
