@@ -1,1 +1,311 @@
-//! keyring
+//! Keys made and changed by people: checked, minted, handed to the store.
+//!
+//! What must stay true here: a key's text leaves only in [`CreatedKey`] and [`RotatedKey`], once; the store gets its hash.
+
+use std::time::Duration;
+
+use crate::model::address::IpNetSet;
+use crate::model::api_key::{ApiKey, Environment};
+use crate::model::ids::{KeyId, UserId};
+use crate::model::key_record::KeyRecord;
+use crate::model::timestamp::Timestamp;
+use crate::store::sqlite::NewSecret;
+use crate::store::{KeyChanges, KeyFilter, KeyListing, Store, StoreError, Update};
+
+/// Longest name of a key or a user and longest scope, in characters.
+const MAX_CHARS: usize = 255;
+
+/// What a new key is to be.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    pub user_id: UserId,
+    pub name: String,
+    pub environment: Environment,
+    /// `None`: never.
+    pub expires_at: Option<Timestamp>,
+    /// `None`: no limit.
+    pub rate_limit_per_hour: Option<u64>,
+    /// Empty: any address.
+    pub allowed_ips: IpNetSet,
+    pub scopes: Vec<String>,
+}
+
+#[derive(Debug)]
+pub struct CreatedKey {
+    /// To be shown to its owner now: it cannot be had again.
+    pub key: ApiKey,
+    pub record: KeyRecord,
+}
+
+#[derive(Debug)]
+pub struct RotatedKey {
+    /// To be shown to its owner now: it cannot be had again.
+    pub key: ApiKey,
+    pub record: KeyRecord,
+    /// Until when the secret before works; `None`: it ended at once.
+    pub previous_valid_until: Option<Timestamp>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    #[error("there is no key {0}")]
+    NotFound(KeyId),
+    #[error("{field}: {says}")]
+    Invalid { field: &'static str, says: String },
+    #[error("the operating system has no randomness for a new key: {0}")]
+    NoRandomness(#[from] getrandom::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// `prefix` is the configured `keys.prefix`.
+pub async fn create(store: &Store, prefix: &str, new: NewKey, now: Timestamp) -> Result<CreatedKey, KeyringError> {
+    check_text("user", new.user_id.as_str())?;
+    check_text("name", &new.name)?;
+    check_expiry(new.expires_at, now)?;
+    check_rate_limit(new.rate_limit_per_hour)?;
+    check_scopes(&new.scopes)?;
+    let key = ApiKey::mint(prefix, new.environment)?;
+    let record = KeyRecord {
+        key_id: KeyId::random(),
+        key_prefix: key.shown_prefix().to_owned(),
+        user_id: new.user_id,
+        name: new.name,
+        environment: new.environment,
+        created_at: now,
+        expires_at: new.expires_at,
+        last_used_at: None,
+        is_active: true,
+        revoked_at: None,
+        rate_limit_per_hour: new.rate_limit_per_hour,
+        allowed_ips: new.allowed_ips,
+        scopes: new.scopes,
+    };
+    store.insert_key(key.hash(), record.clone()).await?;
+    Ok(CreatedKey { key, record })
+}
+
+pub async fn list(store: &Store, filter: &KeyFilter) -> Result<KeyListing, KeyringError> {
+    Ok(store.list_keys(filter).await?)
+}
+
+pub async fn show(store: &Store, key_id: &KeyId) -> Result<KeyRecord, KeyringError> {
+    found(key_id, store.get_key(key_id).await?)
+}
+
+/// Returns the key as it is after the change.
+pub async fn update(store: &Store, key_id: &KeyId, changes: KeyChanges, now: Timestamp) -> Result<KeyRecord, KeyringError> {
+    if let Update::Set(user_id) = &changes.user_id {
+        check_text("user", user_id.as_str())?;
+    }
+    if let Update::Set(name) = &changes.name {
+        check_text("name", name)?;
+    }
+    if let Update::Set(expires_at) = changes.expires_at {
+        check_expiry(expires_at, now)?;
+    }
+    if let Update::Set(limit) = changes.rate_limit_per_hour {
+        check_rate_limit(limit)?;
+    }
+    if let Update::Set(scopes) = &changes.scopes {
+        check_scopes(scopes)?;
+    }
+    found(key_id, store.update_key(key_id, changes).await?)
+}
+
+/// A new secret for the same key. Old ones work for `grace` more; zero: they end now.
+pub async fn rotate(
+    store: &Store,
+    prefix: &str,
+    key_id: &KeyId,
+    grace: Duration,
+    now: Timestamp,
+) -> Result<RotatedKey, KeyringError> {
+    let environment = show(store, key_id).await?.environment;
+    let key = ApiKey::mint(prefix, environment)?;
+    let secret = NewSecret { hash: key.hash(), prefix: key.shown_prefix().to_owned() };
+    let rotated = found(key_id, store.rotate_key(key_id, secret, grace, now).await?)?;
+    Ok(RotatedKey { key, record: rotated.record, previous_valid_until: rotated.previous_valid_until })
+}
+
+/// Ends every secret of the key, for good. Again changes nothing.
+pub async fn revoke(store: &Store, key_id: &KeyId, now: Timestamp) -> Result<(), KeyringError> {
+    match store.revoke_key(key_id, now).await? {
+        true => Ok(()),
+        false => Err(KeyringError::NotFound(key_id.clone())),
+    }
+}
+
+fn found<T>(key_id: &KeyId, answer: Option<T>) -> Result<T, KeyringError> {
+    answer.ok_or_else(|| KeyringError::NotFound(key_id.clone()))
+}
+
+fn check_text(field: &'static str, text: &str) -> Result<(), KeyringError> {
+    let says = match text {
+        _ if text.trim().is_empty() => "must not be empty".to_owned(),
+        _ if text.chars().count() > MAX_CHARS => format!("must not be longer than {MAX_CHARS} characters"),
+        _ if text.chars().any(char::is_control) => "must not have control characters (tabs, line ends)".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(KeyringError::Invalid { field, says })
+}
+
+fn check_expiry(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), KeyringError> {
+    match expires_at {
+        Some(end) if end <= now => {
+            let says = format!("{} is past; the key could never be used", end.to_rfc3339());
+            Err(KeyringError::Invalid { field: "expires_at", says })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The store holds it as a signed number of 64 bits.
+fn check_rate_limit(limit: Option<u64>) -> Result<(), KeyringError> {
+    match limit {
+        Some(limit) if limit == 0 || i64::try_from(limit).is_err() => {
+            let says = format!("{limit} must be from 1 to {}", i64::MAX);
+            Err(KeyringError::Invalid { field: "rate_limit", says })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// RFC 6749 3.3: `scope-token`.
+fn check_scopes(scopes: &[String]) -> Result<(), KeyringError> {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    let is_token = |scope: &String| (1..=MAX_CHARS).contains(&scope.len()) && scope.bytes().all(allowed);
+    match scopes.iter().find(|scope| !is_token(scope)) {
+        None => Ok(()),
+        Some(scope) => {
+            let says =
+                format!("{scope:?} must be 1 to {MAX_CHARS} visible ASCII characters, without spaces, quotes and backslashes");
+            Err(KeyringError::Invalid { field: "scopes", says })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::api_key::Form;
+    use crate::model::key_record::Standing;
+    use crate::store::sqlite::testing::{Folder, NOW};
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn new_key() -> NewKey {
+        NewKey {
+            user_id: "alice".into(),
+            name: "a name".to_owned(),
+            environment: Environment::Test,
+            expires_at: None,
+            rate_limit_per_hour: Some(10),
+            allowed_ips: IpNetSet::default(),
+            scopes: vec!["models:read".to_owned()],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_created_key_is_found_by_its_text_and_stored_only_as_a_hash() {
+        let (folder, store) = Folder::migrated().await;
+        let created = create(&store, "hk", new_key(), NOW).await.unwrap();
+        assert_eq!(Form::of(created.key.expose().as_bytes(), "hk"), Form::Ours);
+        assert_eq!(created.record.key_prefix, created.key.shown_prefix());
+        let found = store.find_key(created.key.hash()).await.unwrap().unwrap();
+        assert_eq!((found.standing(NOW), &found.record), (Standing::Good, &created.record));
+        assert_eq!(show(&store, &created.record.key_id).await.unwrap(), created.record);
+        assert_eq!(list(&store, &KeyFilter::default()).await.unwrap().keys, [created.record]);
+
+        folder.shell().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        let stored = std::fs::read(folder.file()).unwrap();
+        let holds = |text: &str| stored.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(holds(&created.key.hash().to_hex()));
+        assert!(!holds(created.key.expose()));
+    }
+
+    #[tokio::test]
+    async fn a_rotated_key_has_a_new_text_of_the_same_environment_and_the_old_one_for_a_while() {
+        let (_folder, store) = Folder::migrated().await;
+        let created = create(&store, "hk", new_key(), NOW).await.unwrap();
+        let id = &created.record.key_id;
+        let rotated = rotate(&store, "hk", id, HOUR, NOW).await.unwrap();
+        assert!(rotated.key.expose().starts_with("hk_test_"));
+        assert_eq!(rotated.previous_valid_until, Some(NOW.plus(HOUR)));
+        assert_eq!(show(&store, id).await.unwrap(), rotated.record);
+        for key in [&created.key, &rotated.key] {
+            assert_eq!(store.find_key(key.hash()).await.unwrap().unwrap().standing(NOW), Standing::Good);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_not_there_is_named() {
+        let (_folder, store) = Folder::migrated().await;
+        let id = KeyId::from("key_nobody");
+        let answers = [
+            show(&store, &id).await.map(drop),
+            update(&store, &id, KeyChanges::default(), NOW).await.map(drop),
+            rotate(&store, "hk", &id, HOUR, NOW).await.map(drop),
+            revoke(&store, &id, NOW).await,
+        ];
+        for answer in answers {
+            assert_eq!(answer.unwrap_err().to_string(), "there is no key key_nobody");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_key_cannot_be_is_refused_by_the_name_of_the_field_and_nothing_is_stored() {
+        let (_folder, store) = Folder::migrated().await;
+        let wrong = [
+            ("user", NewKey { user_id: " ".into(), ..new_key() }),
+            ("name", NewKey { name: String::new(), ..new_key() }),
+            ("name", NewKey { name: "a\nb".to_owned(), ..new_key() }),
+            ("name", NewKey { name: "é".repeat(256), ..new_key() }),
+            ("expires_at", NewKey { expires_at: Some(NOW), ..new_key() }),
+            ("rate_limit", NewKey { rate_limit_per_hour: Some(0), ..new_key() }),
+            ("rate_limit", NewKey { rate_limit_per_hour: Some(u64::MAX), ..new_key() }),
+            ("scopes", NewKey { scopes: vec![String::new()], ..new_key() }),
+            ("scopes", NewKey { scopes: vec!["read".to_owned(), "a b".to_owned()], ..new_key() }),
+            ("scopes", NewKey { scopes: vec!["a\"b".to_owned()], ..new_key() }),
+        ];
+        for (wanted, new) in wrong {
+            let shown = format!("{new:?}");
+            let refusal = create(&store, "hk", new, NOW).await.unwrap_err();
+            assert!(matches!(refusal, KeyringError::Invalid { field, .. } if field == wanted), "{shown}");
+        }
+        assert!(list(&store, &KeyFilter::default()).await.unwrap().keys.is_empty());
+        create(&store, "hk", NewKey { name: "é".repeat(255), ..new_key() }, NOW).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_update_is_held_to_the_same_rules() {
+        let (_folder, store) = Folder::migrated().await;
+        let id = create(&store, "hk", new_key(), NOW).await.unwrap().record.key_id;
+        let wrong = [
+            ("user", KeyChanges { user_id: Update::Set("".into()), ..KeyChanges::default() }),
+            ("name", KeyChanges { name: Update::Set("\t".to_owned()), ..KeyChanges::default() }),
+            ("expires_at", KeyChanges { expires_at: Update::Set(Some(NOW)), ..KeyChanges::default() }),
+            ("rate_limit", KeyChanges { rate_limit_per_hour: Update::Set(Some(0)), ..KeyChanges::default() }),
+            ("scopes", KeyChanges { scopes: Update::Set(vec!["\\".to_owned()]), ..KeyChanges::default() }),
+        ];
+        for (wanted, changes) in wrong {
+            let refusal = update(&store, &id, changes, NOW).await.unwrap_err();
+            assert!(matches!(refusal, KeyringError::Invalid { field, .. } if field == wanted), "{wanted}");
+        }
+        let unlimited = KeyChanges { rate_limit_per_hour: Update::Set(None), ..KeyChanges::default() };
+        assert_eq!(update(&store, &id, unlimited, NOW).await.unwrap().rate_limit_per_hour, None);
+    }
+
+    #[tokio::test]
+    async fn a_revoked_key_cannot_be_enabled_again() {
+        let (_folder, store) = Folder::migrated().await;
+        let created = create(&store, "hk", new_key(), NOW).await.unwrap();
+        let id = &created.record.key_id;
+        revoke(&store, id, NOW).await.unwrap();
+        revoke(&store, id, NOW).await.unwrap();
+        let enable = KeyChanges { is_active: Update::Set(true), ..KeyChanges::default() };
+        let refusal = update(&store, id, enable, NOW).await.unwrap_err();
+        assert!(matches!(refusal, KeyringError::Store(StoreError::Refused(_))), "{refusal:?}");
+        assert_eq!(store.find_key(created.key.hash()).await.unwrap().unwrap().standing(NOW), Standing::Inactive);
+    }
+}

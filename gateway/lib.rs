@@ -8,6 +8,7 @@ pub mod units;
 pub mod config;
 pub mod drain;
 pub mod observe;
+pub mod spool;
 // 2 custody
 pub mod cache;
 pub mod keyring;

@@ -1,1 +1,73 @@
-//! auth
+//! Whether a request may pass: a key is found in it, looked up, and judged at this instant from this address.
+
+pub mod extract;
+pub mod known_key;
+pub mod lookup;
+pub mod watch;
+
+use std::sync::Arc;
+
+use crate::config::Accept;
+use crate::model::address::ClientIp;
+use crate::model::api_key::Form;
+use crate::model::key_record::Standing;
+use crate::model::timestamp::Timestamp;
+use crate::store::StoreError;
+use extract::Presented;
+use known_key::KnownKey;
+use lookup::Lookup;
+
+/// Why a key does not let its request in. The client is not told all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("no key was presented")]
+    Missing,
+    #[error("two different keys were presented")]
+    Several,
+    #[error("no such key")]
+    Unknown,
+    #[error("the key was revoked or disabled")]
+    Inactive,
+    #[error("the key has expired")]
+    Expired,
+    #[error("the client's address is not on the key's list")]
+    Address,
+    /// Nobody could be asked; says nothing about the key.
+    #[error("the key could not be looked up: {0}")]
+    Unavailable(#[from] StoreError),
+}
+
+/// Judges what was presented. A key that passes is good now and from this address.
+///
+/// # Errors
+/// The first reason to refuse, in the order: presented, known, active, not expired, address.
+pub async fn authenticate(
+    presented: Presented,
+    client: Option<ClientIp>,
+    now: Timestamp,
+    lookup: &Arc<Lookup>,
+) -> Result<Arc<KnownKey>, Refusal> {
+    let hash = match presented {
+        Presented::Nothing => return Err(Refusal::Missing),
+        Presented::Several => return Err(Refusal::Several),
+        Presented::One { form: Form::Malformed, .. } => return Err(Refusal::Unknown),
+        Presented::One { form: Form::Foreign, .. } if !lookup.store_has_foreign_keys() => return Err(Refusal::Unknown),
+        Presented::One { hash, .. } => hash,
+    };
+    let known = lookup.find(hash).await?.filter(|known| known.key.hash.matches(&hash)).ok_or(Refusal::Unknown)?;
+    match known.key.standing(now) {
+        Standing::Good => {}
+        Standing::Inactive => return Err(Refusal::Inactive),
+        Standing::Expired => return Err(Refusal::Expired),
+    }
+    let allowed = &known.key.record.allowed_ips;
+    match allowed.is_empty() || client.is_some_and(|client| allowed.contains(client.get())) {
+        true => Ok(known),
+        false => Err(Refusal::Address),
+    }
+}
+
+impl Accept {
+    /// The sources of a route that asks for no key.
+    pub const NOTHING: Self = Self { bearer: false, apikey: false, x_api_key: false, query: false };
+}

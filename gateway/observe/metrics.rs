@@ -1,6 +1,14 @@
-//! Every metric, in one file.
+//! Every metric, in one file. What it looks like to Prometheus is in `exposition.rs`.
+//!
+//! What must stay true here: a worker counts in its own [`Shard`], which no other worker touches, so that counting costs no
+//! core a wait for another. No label ever holds a key, a user or a path that a client chose.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
 
 /// Counts up.
 #[derive(Debug, Default)]
@@ -28,9 +36,25 @@ impl Gauge {
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// One more, for as long as the guard lives.
+    pub fn hold(self: &Arc<Self>) -> Held {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Held(Arc::clone(self))
+    }
 }
 
-/// What is counted off the request's path, by whoever knows.
+/// Keeps a [`Gauge`] one higher.
+#[derive(Debug)]
+pub struct Held(Arc<Gauge>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// All of the process.
 #[derive(Debug, Default)]
 pub struct Metrics {
     pub usage_recorded: Counter,
@@ -40,4 +64,340 @@ pub struct Metrics {
     pub usage_dropped: Counter,
     /// 1 when the last question to the store was answered.
     pub store_up: Gauge,
+    pub accept_errors: Counter,
+    lookups: [[Counter; LookupResult::ALL.len()]; Layer::ALL.len()],
+    labels: Mutex<Labels>,
+    shards: Mutex<Vec<Arc<Shard>>>,
+}
+
+/// Names given to numbers once, so that requests count by number.
+#[derive(Debug, Default)]
+struct Labels {
+    routes: Vec<String>,
+    upstreams: Vec<String>,
+    listeners: Vec<(String, Arc<Gauge>)>,
+    servers: Vec<ServerHealth>,
+}
+
+/// Whether one server of an upstream takes connections.
+#[derive(Clone, Debug)]
+pub struct ServerHealth {
+    pub upstream: String,
+    pub server: String,
+    pub healthy: Arc<Gauge>,
+}
+
+/// A layer that keys are looked up in.
+#[derive(Clone, Copy, Debug)]
+pub enum Layer {
+    Memory,
+    Store,
+}
+
+impl Layer {
+    pub const ALL: [(Self, &str); 2] = [(Self::Memory, "memory"), (Self::Store, "store")];
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum LookupResult {
+    Hit,
+    Miss,
+    Error,
+}
+
+impl LookupResult {
+    pub const ALL: [(Self, &str); 3] = [(Self::Hit, "hit"), (Self::Miss, "miss"), (Self::Error, "error")];
+}
+
+/// How a request fared at the gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthResult {
+    Ok,
+    /// Let in without a key.
+    Anonymous,
+    Missing,
+    Ambiguous,
+    Unknown,
+    Inactive,
+    Expired,
+    Ip,
+    Scope,
+    Limited,
+    Unavailable,
+}
+
+impl AuthResult {
+    pub const ALL: [(Self, &str); 11] = [
+        (Self::Ok, "ok"),
+        (Self::Anonymous, "anonymous"),
+        (Self::Missing, "missing"),
+        (Self::Ambiguous, "ambiguous"),
+        (Self::Unknown, "unknown"),
+        (Self::Inactive, "inactive"),
+        (Self::Expired, "expired"),
+        (Self::Ip, "ip"),
+        (Self::Scope, "scope"),
+        (Self::Limited, "limited"),
+        (Self::Unavailable, "unavailable"),
+    ];
+}
+
+/// How an upstream fared with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamResult {
+    Ok,
+    Unreachable,
+    Timeout,
+    Protocol,
+    /// The client left before the upstream had answered.
+    Abandoned,
+}
+
+impl UpstreamResult {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// The number of a route's label; [`RouteLabel::NONE`] where no route was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouteLabel(usize);
+
+impl RouteLabel {
+    pub const NONE: Self = Self(0);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamLabel(usize);
+
+/// Upper bounds of the histograms' buckets, in microseconds.
+pub const BUCKETS: [u64; 16] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000, 30_000_000,
+];
+
+#[derive(Clone, Debug, Default)]
+pub struct Histogram {
+    /// Not cumulative; the last is for what is above all bounds.
+    pub buckets: [u64; BUCKETS.len() + 1],
+    pub sum_micros: u64,
+}
+
+impl Histogram {
+    fn observe(&mut self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[BUCKETS.partition_point(|&bound| bound < micros)] += 1;
+        self.sum_micros = self.sum_micros.saturating_add(micros);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(mine, theirs)| *mine += theirs);
+        self.sum_micros = self.sum_micros.saturating_add(other.sum_micros);
+    }
+}
+
+/// What one worker counts.
+#[derive(Debug, Default)]
+pub struct Shard {
+    pub in_flight: Arc<Gauge>,
+    tallies: Mutex<Tallies>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Tallies {
+    pub requests: HashMap<(RouteLabel, Option<&'static str>, u16), u64>,
+    pub auth: HashMap<AuthResult, u64>,
+    pub upstream: HashMap<(UpstreamLabel, UpstreamResult), u64>,
+    pub durations: HashMap<RouteLabel, Histogram>,
+    pub overhead: Histogram,
+}
+
+/// A request that has ended.
+#[derive(Debug)]
+pub struct Finished<'a> {
+    pub route: RouteLabel,
+    pub method: &'a Method,
+    pub status: StatusCode,
+    pub auth: Option<AuthResult>,
+    pub upstream: Option<(UpstreamLabel, UpstreamResult)>,
+    pub duration: Duration,
+    pub overhead: Duration,
+}
+
+impl Shard {
+    pub fn finish(&self, finished: &Finished<'_>) {
+        let mut tallies = self.tallies.lock().expect("nothing panics while it counts");
+        let request = (finished.route, standard_method(finished.method), finished.status.as_u16());
+        *tallies.requests.entry(request).or_default() += 1;
+        if let Some(auth) = finished.auth {
+            *tallies.auth.entry(auth).or_default() += 1;
+        }
+        if let Some(upstream) = finished.upstream {
+            *tallies.upstream.entry(upstream).or_default() += 1;
+        }
+        tallies.durations.entry(finished.route).or_default().observe(finished.duration);
+        tallies.overhead.observe(finished.overhead);
+    }
+}
+
+impl Metrics {
+    pub fn lookup(&self, layer: Layer, result: LookupResult) {
+        self.lookups[layer as usize][result as usize].add(1);
+    }
+
+    pub fn lookups(&self, layer: Layer, result: LookupResult) -> u64 {
+        self.lookups[layer as usize][result as usize].get()
+    }
+
+    /// The same label gives the same number, over reloads too.
+    pub fn route(&self, label: &str) -> RouteLabel {
+        RouteLabel(number_of(label, &mut self.labels().routes) + 1)
+    }
+
+    pub fn upstream(&self, name: &str) -> UpstreamLabel {
+        UpstreamLabel(number_of(name, &mut self.labels().upstreams))
+    }
+
+    /// The number of open connections of a listener.
+    pub fn listener(&self, name: &str) -> Arc<Gauge> {
+        let mut labels = self.labels();
+        if let Some((_, gauge)) = labels.listeners.iter().find(|(known, _)| known == name) {
+            return Arc::clone(gauge);
+        }
+        let gauge = Arc::<Gauge>::default();
+        labels.listeners.push((name.to_owned(), Arc::clone(&gauge)));
+        gauge
+    }
+
+    /// Begins as healthy.
+    pub fn server(&self, upstream: &str, server: &str) -> Arc<Gauge> {
+        let mut labels = self.labels();
+        let known = labels.servers.iter().find(|known| known.upstream == upstream && known.server == server);
+        if let Some(known) = known {
+            return Arc::clone(&known.healthy);
+        }
+        let healthy = Arc::<Gauge>::default();
+        healthy.set(1);
+        labels.servers.push(ServerHealth { upstream: upstream.into(), server: server.into(), healthy: Arc::clone(&healthy) });
+        healthy
+    }
+
+    /// A new worker's own.
+    pub fn shard(&self) -> Arc<Shard> {
+        let shard = Arc::<Shard>::default();
+        self.shards.lock().expect("nothing panics while it holds the shards").push(Arc::clone(&shard));
+        shard
+    }
+
+    pub fn in_flight(&self) -> u64 {
+        self.shards().iter().map(|shard| shard.in_flight.get()).sum()
+    }
+
+    /// The sum over all workers.
+    pub fn tallies(&self) -> Tallies {
+        let mut sum = Tallies::default();
+        for shard in self.shards() {
+            let tallies = shard.tallies.lock().expect("nothing panics while it counts").clone();
+            tallies.requests.into_iter().for_each(|(key, count)| *sum.requests.entry(key).or_default() += count);
+            tallies.auth.into_iter().for_each(|(key, count)| *sum.auth.entry(key).or_default() += count);
+            tallies.upstream.into_iter().for_each(|(key, count)| *sum.upstream.entry(key).or_default() += count);
+            tallies.durations.iter().for_each(|(key, histogram)| sum.durations.entry(*key).or_default().merge(histogram));
+            sum.overhead.merge(&tallies.overhead);
+        }
+        sum
+    }
+
+    pub fn route_name(&self, label: RouteLabel) -> String {
+        label.0.checked_sub(1).map_or_else(String::new, |index| self.labels().routes[index].clone())
+    }
+
+    pub fn upstream_name(&self, label: UpstreamLabel) -> String {
+        self.labels().upstreams[label.0].clone()
+    }
+
+    pub fn listeners(&self) -> Vec<(String, u64)> {
+        self.labels().listeners.iter().map(|(name, gauge)| (name.clone(), gauge.get())).collect()
+    }
+
+    pub fn servers(&self) -> Vec<ServerHealth> {
+        self.labels().servers.clone()
+    }
+
+    fn labels(&self) -> MutexGuard<'_, Labels> {
+        self.labels.lock().expect("nothing panics while it holds the labels")
+    }
+
+    fn shards(&self) -> Vec<Arc<Shard>> {
+        self.shards.lock().expect("nothing panics while it holds the shards").clone()
+    }
+}
+
+fn number_of(name: &str, names: &mut Vec<String>) -> usize {
+    names.iter().position(|known| known == name).unwrap_or_else(|| {
+        names.push(name.to_owned());
+        names.len() - 1
+    })
+}
+
+/// `None` for a method that a client made up.
+fn standard_method(method: &Method) -> Option<&'static str> {
+    const STANDARD: [Method; 8] = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+        Method::TRACE,
+    ];
+    static NAMES: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"];
+    STANDARD.iter().position(|standard| standard == method).map(|index| NAMES[index])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_count_apart_and_are_summed() {
+        let metrics = Metrics::default();
+        let route = metrics.route("/");
+        for _ in 0..2 {
+            let shard = metrics.shard();
+            shard.finish(&Finished {
+                route,
+                method: &Method::GET,
+                status: StatusCode::OK,
+                auth: Some(AuthResult::Ok),
+                upstream: None,
+                duration: Duration::from_micros(100),
+                overhead: Duration::from_micros(51),
+            });
+        }
+        let sum = metrics.tallies();
+        assert_eq!(sum.requests[&(route, Some("GET"), 200)], 2);
+        assert_eq!(sum.durations[&route].buckets[1], 2, "a value equal to a bound belongs below it");
+        assert_eq!((sum.overhead.buckets[1], sum.overhead.sum_micros), (2, 102));
+    }
+
+    #[test]
+    fn a_made_up_method_is_no_label() {
+        assert_eq!(standard_method(&Method::from_bytes(b"BREW").expect("a method")), None);
+        assert_eq!(standard_method(&Method::PATCH), Some("PATCH"));
+    }
+
+    #[test]
+    fn a_gauge_that_is_held_goes_down_again_by_itself() {
+        let gauge = Arc::<Gauge>::default();
+        let held = gauge.hold();
+        assert_eq!(gauge.get(), 1);
+        drop(held);
+        assert_eq!(gauge.get(), 0);
+    }
 }

@@ -1,3 +1,4 @@
 //! What the gateway says of itself.
 
+pub mod exposition;
 pub mod metrics;

@@ -1,1 +1,16 @@
-//! proxy
+//! The request's path. [`handle::handle`] tells it from top to bottom; each other file is one step of it.
+
+pub mod answer_body;
+pub mod attempt;
+pub mod client;
+pub mod cors;
+pub mod failure;
+pub mod framing;
+pub mod handle;
+pub mod headers;
+pub mod identity;
+pub mod record;
+pub mod respond;
+pub mod target;
+pub mod tunnel;
+pub mod worker;

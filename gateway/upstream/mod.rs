@@ -1,1 +1,6 @@
-//! upstream
+//! The servers behind the gateway: which one is next, connections to it, what may be tried again.
+
+pub mod balance;
+pub mod pool;
+pub mod request_body;
+pub mod retry;

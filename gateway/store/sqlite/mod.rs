@@ -1,2 +1,16 @@
-//! The embedded store.
-pub struct SqliteStore;
+//! The embedded store: one SQLite file beside the gateway.
+
+mod changes;
+mod connections;
+mod errors;
+mod key_changes;
+mod keys;
+pub(crate) mod leases;
+mod migrate;
+mod record;
+#[cfg(test)]
+pub(crate) mod testing;
+mod usage;
+
+pub use connections::SqliteStore;
+pub use key_changes::NewSecret;

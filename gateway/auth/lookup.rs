@@ -1,0 +1,269 @@
+//! Finds the key behind a hash: in memory, else in the store.
+//!
+//! What must stay true here:
+//! - One question per key is under way at a time; it goes on when the request that began it leaves.
+//! - A change that is heard of while a question is under way voids its answer: it is asked again. So a slow read that began
+//!   before a revocation cannot bring the key back.
+//! - At `cache_ttl` a key is asked for again in the background and serves on meanwhile. It stops serving, and waits for an
+//!   answer, once the store has been out of contact for `stale_if_error`.
+//! - Unknown hashes are remembered apart from known keys, so that a flood of made-up ones pushes out no real one.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::known_key::KnownKey;
+use crate::clock;
+use crate::config;
+use crate::drain::Tasks;
+use crate::limits::Limiter;
+use crate::model::key_hash::KeyHash;
+use crate::model::key_record::FoundKey;
+use crate::observe::metrics::{Layer, LookupResult, Metrics};
+use crate::store::{Store, StoreError};
+
+/// How long an unknown key is remembered. Short: a key made by another process is heard of by the change log, but a lost
+/// memory must heal by itself. Milliseconds.
+const UNKNOWN_TTL: u64 = 10_000;
+/// How many unknown keys are remembered.
+const UNKNOWN_CAPACITY: usize = 65_536;
+/// The change log is read many times a second; contact this old is as good as none. Milliseconds.
+const CONTACT_SLACK: u64 = 2_000;
+
+type Answer = Result<Option<Arc<KnownKey>>, StoreError>;
+
+pub struct Lookup {
+    known: Cache<KeyHash, Arc<KnownKey>, UnitWeighter, HashIsHashed>,
+    /// With the end of their time.
+    unknown: Cache<KeyHash, u64, UnitWeighter, HashIsHashed>,
+    flights: Mutex<HashMap<KeyHash, Flight, HashIsHashed>>,
+    foreign: AtomicBool,
+    contact: AtomicU64,
+    started: Instant,
+    cache_ttl: u64,
+    stale_if_error: u64,
+    store: Store,
+    limiter: Arc<Limiter>,
+    metrics: Arc<Metrics>,
+    background: Handle,
+    tasks: Tasks,
+}
+
+/// A question under way.
+#[derive(Default)]
+struct Flight {
+    /// A change was heard of since it was asked.
+    voided: bool,
+    waiters: Vec<oneshot::Sender<Answer>>,
+}
+
+impl Lookup {
+    /// `background` is where questions run; `tasks` owns them.
+    pub fn new(
+        rules: &config::Keys,
+        store: Store,
+        limiter: Arc<Limiter>,
+        metrics: Arc<Metrics>,
+        background: Handle,
+        tasks: Tasks,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            known: cache(rules.cache_capacity.get()),
+            unknown: cache(UNKNOWN_CAPACITY),
+            flights: Mutex::default(),
+            // Until the store has said otherwise, any key may be one from elsewhere.
+            foreign: AtomicBool::new(true),
+            contact: AtomicU64::new(0),
+            started: clock::monotonic(),
+            cache_ttl: millis(rules.cache_ttl),
+            stale_if_error: millis(rules.stale_if_error),
+            store,
+            limiter,
+            metrics,
+            background,
+            tasks,
+        })
+    }
+
+    /// `None`: there is no such key.
+    ///
+    /// # Errors
+    /// The store had to be asked and could not be.
+    pub async fn find(self: &Arc<Self>, hash: KeyHash) -> Answer {
+        let now = self.now();
+        if let Some(known) = self.known.get(&hash) {
+            if self.may_serve(&known, now) {
+                self.metrics.lookup(Layer::Memory, LookupResult::Hit);
+                if now > known.confirmed_at() + self.cache_ttl && known.begin_refresh() {
+                    drop(self.ask(hash));
+                }
+                return Ok(Some(known));
+            }
+        } else if self.unknown.get(&hash).is_some_and(|end| now < end) {
+            self.metrics.lookup(Layer::Memory, LookupResult::Hit);
+            return Ok(None);
+        }
+        self.metrics.lookup(Layer::Memory, LookupResult::Miss);
+        match self.ask(hash).await {
+            Ok(answer) => answer,
+            Err(_) => Err(StoreError::Unavailable("the gateway is shutting down".into())),
+        }
+    }
+
+    /// Whether keys without our checksum can exist at all.
+    pub fn store_has_foreign_keys(&self) -> bool {
+        self.foreign.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_foreign(&self, exist: bool) {
+        self.foreign.store(exist, Ordering::Relaxed);
+    }
+
+    /// The store answered just now, and told of every change until now.
+    pub(super) fn in_contact(&self) {
+        self.contact.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Forgets what was changed.
+    pub(super) fn forget(&self, hash: &KeyHash) {
+        let mut flights = self.flights();
+        if let Some(flight) = flights.get_mut(hash) {
+            flight.voided = true;
+        }
+        self.known.remove(hash);
+        self.unknown.remove(hash);
+    }
+
+    /// Forgets everything: it is not known what was changed.
+    pub(super) fn forget_all(&self) {
+        let mut flights = self.flights();
+        flights.values_mut().for_each(|flight| flight.voided = true);
+        self.known.clear();
+        self.unknown.clear();
+    }
+
+    /// Serves on while the store was in contact within `stale_if_error`, whether by the change log or by an answer on this key.
+    fn may_serve(&self, known: &KnownKey, now: u64) -> bool {
+        let contact = self.contact.load(Ordering::Relaxed);
+        let cut_off = now > contact.max(known.confirmed_at()) + self.stale_if_error + CONTACT_SLACK;
+        let unconfirmed = now > known.confirmed_at() + self.cache_ttl + self.stale_if_error + CONTACT_SLACK;
+        !cut_off && !unconfirmed
+    }
+
+    /// Joins the question on this key, or begins it.
+    fn ask(self: &Arc<Self>, hash: KeyHash) -> oneshot::Receiver<Answer> {
+        let (waiter, answer) = oneshot::channel();
+        let mut flights = self.flights();
+        let is_first = !flights.contains_key(&hash);
+        flights.entry(hash).or_default().waiters.push(waiter);
+        drop(flights);
+        if is_first {
+            let lookup = Arc::clone(self);
+            self.tasks.spawn_on(&self.background, async move { lookup.fly(hash).await });
+        }
+        answer
+    }
+
+    async fn fly(&self, hash: KeyHash) {
+        loop {
+            let asked_at = self.now();
+            let answer = self.store.find_key(hash).await;
+            let answer = answer.map(|found| found.map(|key| self.prepare(key, asked_at)));
+            let Some(waiters) = self.land(hash, &answer) else { continue };
+            for waiter in waiters {
+                // A waiter that is gone has left with its client.
+                let _ = waiter.send(answer.clone());
+            }
+            return;
+        }
+    }
+
+    /// Keeps the answer and gives back who waits for it; `None` when it is void and must be asked for again.
+    fn land(&self, hash: KeyHash, answer: &Answer) -> Option<Vec<oneshot::Sender<Answer>>> {
+        let mut flights = self.flights();
+        let flight = flights.get_mut(&hash).expect("a flight stands until it lands");
+        if std::mem::take(&mut flight.voided) {
+            return None;
+        }
+        self.keep(hash, answer);
+        flights.remove(&hash).map(|flight| flight.waiters)
+    }
+
+    fn keep(&self, hash: KeyHash, answer: &Answer) {
+        match answer {
+            Ok(Some(known)) => {
+                self.metrics.lookup(Layer::Store, LookupResult::Hit);
+                self.known.insert(hash, Arc::clone(known));
+            }
+            Ok(None) => {
+                self.metrics.lookup(Layer::Store, LookupResult::Miss);
+                self.known.remove(&hash);
+                self.unknown.insert(hash, self.now() + UNKNOWN_TTL);
+            }
+            Err(error) => {
+                self.metrics.lookup(Layer::Store, LookupResult::Error);
+                tracing::warn!(%error, "a key could not be looked up");
+                if let Some(known) = self.known.get(&hash) {
+                    known.end_refresh();
+                }
+            }
+        }
+    }
+
+    fn prepare(&self, key: FoundKey, asked_at: u64) -> Arc<KnownKey> {
+        let key_id = key.record.key_id.clone();
+        Arc::new(KnownKey::new(key, || self.limiter.cell(&key_id), asked_at))
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<KeyHash, Flight, HashIsHashed>> {
+        self.flights.lock().expect("nothing panics while it holds the flights")
+    }
+
+    /// Milliseconds since the start.
+    fn now(&self) -> u64 {
+        millis(clock::monotonic().duration_since(self.started))
+    }
+}
+
+fn cache<V: Clone>(capacity: usize) -> Cache<KeyHash, V, UnitWeighter, HashIsHashed> {
+    Cache::with(capacity, capacity as u64, UnitWeighter, HashIsHashed, DefaultLifecycle::default())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
+}
+
+/// A SHA-256 is as well mixed as any hash of it: its first eight bytes serve.
+#[derive(Clone, Copy, Default)]
+pub struct HashIsHashed;
+
+impl std::hash::BuildHasher for HashIsHashed {
+    type Hasher = FirstBytes;
+
+    fn build_hasher(&self) -> FirstBytes {
+        FirstBytes(0)
+    }
+}
+
+pub struct FirstBytes(u64);
+
+impl std::hash::Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk::<8>() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
+
+    /// The length that slices are hashed with says nothing here.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

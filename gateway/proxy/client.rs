@@ -1,0 +1,171 @@
+//! A client's connection as its requests see it: who is there, and what is being waited for.
+//!
+//! What must stay true here: whoever waits for something says so here when the wait begins, so that one timer per connection
+//! serves every deadline. Nothing here is written by more than one task at a time; the atomics are there to be shared, not
+//! raced for.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+
+use super::tunnel::Tunnel;
+use crate::clock;
+use crate::config::{Scheme, Server};
+use crate::model::address::PeerAddr;
+
+pub struct Client {
+    pub peer: PeerAddr,
+    /// The peer's address, ready to be sent upstream.
+    pub peer_value: HeaderValue,
+    pub scheme: Scheme,
+    opened: Instant,
+    phase: AtomicU8,
+    /// Milliseconds since `opened`, when the phase began.
+    phase_since: AtomicU64,
+    /// Since when the client has not taken what is written; 0 when it does.
+    write_blocked: AtomicU64,
+    /// Since when the upstream has sent nothing of its answer's body; 0 when that is not waited for.
+    upstream_silent: AtomicU64,
+    /// Milliseconds it may be silent.
+    upstream_patience: AtomicU64,
+    /// Something the client sent was left unread when its answer was given.
+    unread: AtomicBool,
+    /// What the connection becomes after a 101.
+    tunnel: Mutex<Option<Tunnel>>,
+}
+
+/// What the client's side of the connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Accepted; not a byte yet.
+    Fresh,
+    /// Between requests.
+    Idle,
+    /// A request's head has begun.
+    Head,
+    /// A request is being answered.
+    Busy,
+}
+
+/// Whose slowness ends the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// Nothing came, or no next request: there is nobody to answer.
+    Silence,
+    /// A head that does not end.
+    Head,
+    /// The client does not read.
+    Write,
+    /// The upstream stopped in the middle of its answer.
+    Upstream,
+}
+
+impl Client {
+    pub fn new(peer: PeerAddr, scheme: Scheme) -> Self {
+        Self {
+            peer,
+            peer_value: HeaderValue::from_str(&peer.ip().to_string()).expect("an address is visible ASCII"),
+            scheme,
+            opened: clock::monotonic(),
+            phase: AtomicU8::new(Phase::Fresh as u8),
+            phase_since: AtomicU64::new(0),
+            write_blocked: AtomicU64::new(0),
+            upstream_silent: AtomicU64::new(0),
+            upstream_patience: AtomicU64::new(0),
+            unread: AtomicBool::new(false),
+            tunnel: Mutex::new(None),
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        let phase = self.phase.load(Ordering::Relaxed);
+        [Phase::Fresh, Phase::Idle, Phase::Head].into_iter().find(|&known| known as u8 == phase).unwrap_or(Phase::Busy)
+    }
+
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+        self.phase_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Bytes of the client came in.
+    pub fn received(&self) {
+        if matches!(self.phase(), Phase::Fresh | Phase::Idle) {
+            self.enter(Phase::Head);
+        }
+    }
+
+    pub fn write_is_blocked(&self, blocked: bool) {
+        match blocked {
+            true => mark(&self.write_blocked, self.now()),
+            false => self.write_blocked.store(0, Ordering::Relaxed),
+        }
+    }
+
+    /// The answer's body waits for the upstream, which may be silent for `patience` (zero: for ever).
+    pub fn upstream_is_silent(&self, patience: Duration) {
+        if self.upstream_silent.load(Ordering::Relaxed) == 0 {
+            self.upstream_patience.store(millis(patience), Ordering::Relaxed);
+            mark(&self.upstream_silent, self.now());
+        }
+    }
+
+    pub fn upstream_has_spoken(&self) {
+        self.upstream_silent.store(0, Ordering::Relaxed);
+    }
+
+    pub fn leave_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    pub fn open_tunnel(&self, tunnel: Tunnel) {
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+
+    pub fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The first deadline, and what has passed by then; `None` while nothing is bounded.
+    pub fn deadline(&self, rules: &Server) -> Option<(Instant, Overdue)> {
+        let since = |mark: &AtomicU64, limit: u64| {
+            let since = mark.load(Ordering::Relaxed);
+            (since > 0 && limit > 0).then(|| since + limit)
+        };
+        let phase = match self.phase() {
+            Phase::Fresh => Some((rules.handshake_timeout, Overdue::Silence)),
+            Phase::Idle => Some((rules.idle_timeout, Overdue::Silence)),
+            Phase::Head => Some((rules.header_timeout, Overdue::Head)),
+            Phase::Busy => None,
+        };
+        let phase_since = self.phase_since.load(Ordering::Relaxed);
+        let phase = phase.filter(|(limit, _)| !limit.is_zero()).map(|(limit, what)| (phase_since + millis(limit), what));
+        let write = since(&self.write_blocked, millis(rules.write_timeout)).map(|at| (at, Overdue::Write));
+        let patience = self.upstream_patience.load(Ordering::Relaxed);
+        let upstream = since(&self.upstream_silent, patience).map(|at| (at, Overdue::Upstream));
+        let first = [phase, write, upstream].into_iter().flatten().min_by_key(|(at, _)| *at);
+        first.map(|(at, what)| (self.opened + Duration::from_millis(at), what))
+    }
+
+    /// Milliseconds since the connection was opened.
+    fn now(&self) -> u64 {
+        millis(clock::monotonic().duration_since(self.opened))
+    }
+}
+
+/// Keeps the first of several marks; a mark is never 0, which means none.
+fn mark(at: &AtomicU64, now: u64) {
+    if at.load(Ordering::Relaxed) == 0 {
+        at.store(now.max(1), Ordering::Relaxed);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
+}

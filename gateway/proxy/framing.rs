@@ -1,0 +1,142 @@
+//! What hyper lets through and two servers in a row might frame or route differently.
+//!
+//! What must stay true here: what passes has one reading of where it ends and one of whom it is for. hyper itself refuses
+//! lengths that differ or are no numbers, and cuts a length that stands beside a transfer coding.
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request, Response, Uri, Version};
+
+use super::failure::Failure;
+
+/// Of a request: RFC 9112 3.2 (Host), 6.1 (transfer codings).
+pub fn check_request<B>(request: &Request<B>) -> Result<(), Failure> {
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        return Err(Failure::MethodNotAllowed);
+    }
+    check_coding(request.headers()).map_err(Failure::BadRequest)?;
+    check_host(request)
+}
+
+/// Of a response.
+pub fn check_response<B>(response: &Response<B>) -> Result<(), Failure> {
+    check_coding(response.headers()).map_err(Failure::UpstreamProtocol)
+}
+
+/// One `Transfer-Encoding: chunked`, exactly, without a length beside it; or none.
+fn check_coding(headers: &HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err("Transfer-Encoding may only be `chunked`, once");
+    }
+    match headers.contains_key(CONTENT_LENGTH) {
+        true => Err("Transfer-Encoding and Content-Length exclude each other"),
+        false => Ok(()),
+    }
+}
+
+fn check_host<B>(request: &Request<B>) -> Result<(), Failure> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.as_bytes(),
+        (None, _) if request.version() == Version::HTTP_10 => return check_absolute(request.uri(), None),
+        (None, _) => return Err(Failure::BadRequest("HTTP/1.1 needs a Host")),
+        (Some(_), Some(_)) => return Err(Failure::BadRequest("more than one Host")),
+    };
+    match is_host(host) {
+        true => check_absolute(request.uri(), Some(host)),
+        false => Err(Failure::BadRequest("Host is no host name and no address")),
+    }
+}
+
+/// A target that names its server names the one in Host.
+fn check_absolute(target: &Uri, host: Option<&[u8]>) -> Result<(), Failure> {
+    let Some(authority) = target.authority() else { return Ok(()) };
+    let scheme = target.scheme_str().unwrap_or_default();
+    if !matches!(scheme, "http" | "https") || !is_host(authority.as_str().as_bytes()) {
+        return Err(Failure::BadRequest("the target names no server of HTTP"));
+    }
+    match host.is_none_or(|host| host.eq_ignore_ascii_case(authority.as_str().as_bytes())) {
+        true => Ok(()),
+        false => Err(Failure::BadRequest("the target names another server than Host")),
+    }
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 7.2), without user information, percent-encoding or emptiness.
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
+            let address = std::str::from_utf8(&rest[..end]).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
+            if !address {
+                return false;
+            }
+            (&host[..end], &rest[end + 1..])
+        }
+        None => {
+            let end = host.iter().position(|&byte| byte == b':').unwrap_or(host.len());
+            if !host[..end].iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte)) {
+                return false;
+            }
+            (&host[..end], &host[end..])
+        }
+    };
+    let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
+    !name.is_empty() && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request(target: &str, version: Version, headers: &[(&str, &str)]) -> Request<()> {
+        let builder = Request::builder().uri(target).version(version);
+        headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(()).expect("a request")
+    }
+
+    fn passes(target: &str, headers: &[(&str, &str)]) -> bool {
+        check_request(&request(target, Version::HTTP_11, headers)).is_ok()
+    }
+
+    #[test]
+    fn exactly_one_valid_host_passes() {
+        for host in ["example.com", "a_b.example", "127.0.0.1:80", "[::1]", "[::1]:8080", "localhost:", "x"] {
+            assert!(passes("/", &[("host", host)]), "{host}");
+        }
+        for host in ["", "a b", "a/b", "user@a", "a:b", "a:123456", "[::1", "[zz]", "a%20b", "a,b", "[::1]x", ":80"] {
+            assert!(!passes("/", &[("host", host)]), "{host}");
+        }
+        assert!(!passes("/", &[]));
+        assert!(!passes("/", &[("host", "a"), ("host", "a")]));
+        assert!(check_request(&request("/", Version::HTTP_10, &[])).is_ok());
+    }
+
+    #[test]
+    fn an_absolute_target_must_agree_with_host() {
+        assert!(passes("http://a.example/x", &[("host", "A.example")]));
+        assert!(!passes("http://a.example/x", &[("host", "b.example")]));
+        assert!(!passes("http://a.example:81/x", &[("host", "a.example")]));
+        assert!(!passes("ftp://a.example/x", &[("host", "a.example")]));
+        assert!(!passes("http://user@a.example/x", &[("host", "user@a.example")]));
+    }
+
+    #[test]
+    fn only_a_single_plain_chunked_passes() {
+        let host = ("host", "a");
+        assert!(passes("/", &[host, ("transfer-encoding", "Chunked")]));
+        for coding in ["gzip, chunked", "chunked, chunked", "identity", " chunked,", "\tchunked;a=b", "chunked,"] {
+            assert!(!passes("/", &[host, ("transfer-encoding", coding)]), "{coding}");
+        }
+        assert!(!passes("/", &[host, ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]));
+        assert!(!passes("/", &[host, ("transfer-encoding", "chunked"), ("content-length", "3")]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_host_is_judged_without_a_panic(host in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = is_host(&host);
+        }
+    }
+}

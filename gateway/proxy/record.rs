@@ -1,0 +1,170 @@
+//! What is remembered of one request: opened when it arrives, closed exactly once.
+//!
+//! What must stay true here: closing happens in `Drop` and nowhere else, so a request whose client left, or whose task was
+//! cut, still ends once, with 499. That one close feeds usage, the access log and the metrics.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method, StatusCode, Uri};
+
+use super::client::{Client, Phase};
+use super::target;
+use super::worker::Worker;
+use crate::auth::known_key::KnownKey;
+use crate::clock;
+use crate::model::timestamp::Timestamp;
+use crate::model::usage_event::UsageEvent;
+use crate::observe::metrics::{AuthResult, Finished, Held, RouteLabel, UpstreamLabel, UpstreamResult};
+use crate::upstream::request_body::Upload;
+
+/// The client left before its answer was complete. Not a registered code; nginx's.
+const CLIENT_LEFT: u16 = 499;
+
+pub struct Record {
+    worker: Arc<Worker>,
+    client: Arc<Client>,
+    pub request_id: HeaderValue,
+    method: Method,
+    uri: Uri,
+    arrived: Timestamp,
+    opened: Instant,
+    pub route: RouteLabel,
+    pub client_ip: Option<IpAddr>,
+    pub auth: Option<AuthResult>,
+    /// Set once the request is admitted with a key: from then on it is usage.
+    pub key: Option<Arc<KnownKey>>,
+    /// Set when the request goes to an upstream.
+    pub upstream: Option<(UpstreamLabel, UpstreamResult)>,
+    /// Time spent waiting for the upstream's head and the client's body.
+    pub waited: Duration,
+    pub upload: Option<Arc<Upload>>,
+    pub response_bytes: u64,
+    /// The failure's code, for the access log.
+    pub code: Option<&'static str>,
+    /// `None` until the whole answer was handed over.
+    status: Option<StatusCode>,
+    answering: StatusCode,
+    _in_flight: Held,
+}
+
+impl Record {
+    pub fn open(worker: &Arc<Worker>, client: &Arc<Client>, method: &Method, uri: &Uri, request_id: HeaderValue) -> Self {
+        Self {
+            _in_flight: worker.shard.in_flight.hold(),
+            worker: Arc::clone(worker),
+            client: Arc::clone(client),
+            request_id,
+            method: method.clone(),
+            uri: uri.clone(),
+            arrived: clock::now(),
+            opened: clock::monotonic(),
+            route: RouteLabel::NONE,
+            client_ip: None,
+            auth: None,
+            key: None,
+            upstream: None,
+            waited: Duration::ZERO,
+            upload: None,
+            response_bytes: 0,
+            code: None,
+            status: None,
+            answering: StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// When the request arrived: the instant that its key is judged at.
+    pub fn arrived(&self) -> Timestamp {
+        self.arrived
+    }
+
+    /// The head of this answer is going out.
+    pub fn answering(&mut self, status: StatusCode) {
+        self.answering = status;
+    }
+
+    /// The whole answer was handed over.
+    pub fn complete(&mut self) {
+        self.status = Some(self.answering);
+    }
+
+    /// The upstream failed after the head had gone out: the client has seen this status, and that the answer is cut.
+    pub fn cut(&mut self, code: &'static str, result: UpstreamResult) {
+        self.complete();
+        self.code = Some(code);
+        if let Some((_, upstream)) = &mut self.upstream {
+            *upstream = result;
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        self.status.unwrap_or_else(|| StatusCode::from_u16(CLIENT_LEFT).expect("three digits"))
+    }
+
+    fn finish(&self, duration: Duration) {
+        self.worker.shard.finish(&Finished {
+            route: self.route,
+            method: &self.method,
+            status: self.status(),
+            auth: self.auth,
+            upstream: self.upstream,
+            duration,
+            overhead: duration.saturating_sub(self.waited),
+        });
+    }
+
+    fn record_usage(&self, key: &KnownKey, duration: Duration) {
+        let Some(recorder) = &self.worker.recorder else { return };
+        recorder.record(&UsageEvent {
+            key_id: key.key.record.key_id.as_str(),
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            method: self.method.as_str(),
+            endpoint: target::path(&self.uri),
+            status: self.status().as_u16(),
+            timestamp: self.arrived,
+            response_micros: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            request_bytes: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
+            response_bytes: self.response_bytes,
+            client_ip: self.client_ip,
+        });
+    }
+
+    /// One line. The query is left out: an app's own secrets may stand in it.
+    fn log(&self, duration: Duration) {
+        let key = self.key.as_ref().map(|key| &key.key.record);
+        let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        tracing::info!(
+            target: "access",
+            request_id = self.request_id.to_str().unwrap_or_default(),
+            client = self.client_ip.map(tracing::field::display),
+            method = self.method.as_str(),
+            path = target::path(&self.uri),
+            status = self.status().as_u16(),
+            duration_ms = millis(duration),
+            upstream_ms = millis(self.waited),
+            request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes()),
+            response_bytes = self.response_bytes,
+            key_id = key.map(|key| key.key_id.as_str()),
+            user_id = key.map(|key| key.user_id.as_str()),
+            code = self.code,
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let duration = clock::monotonic().duration_since(self.opened);
+        self.finish(duration);
+        if let Some(key) = &self.key {
+            self.record_usage(key, duration);
+        }
+        if self.worker.live.load().config.log.access {
+            self.log(duration);
+        }
+        // A client that was answered early may still be sending.
+        if self.upload.as_ref().is_none_or(|upload| upload.end().is_some()) {
+            self.client.enter(Phase::Idle);
+        }
+    }
+}

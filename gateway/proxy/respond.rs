@@ -1,0 +1,173 @@
+//! What each failure is answered with: one exhaustive table, as `application/problem+json` (RFC 9457).
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use super::answer_body::AnswerBody;
+use super::failure::Failure;
+use crate::auth::known_key::LimitHeaders;
+use crate::model::quota::Quota;
+use crate::model::timestamp::Timestamp;
+
+const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// RFC 9457 3.1, and our `code` and `request_id`.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+}
+
+/// The whole answer to a failure.
+pub fn to_failure(failure: &Failure, request_id: &HeaderValue) -> Response<AnswerBody> {
+    let (status, detail) = words(failure);
+    let problem = problem(failure, request_id);
+    let mut response = Response::new(AnswerBody::own(problem));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, PROBLEM);
+    match failure {
+        Failure::MissingKey => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="hokusai""#));
+        }
+        Failure::InvalidKey(_) => {
+            let challenge = r#"Bearer realm="hokusai", error="invalid_token""#;
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        Failure::InsufficientScope(scopes) => {
+            let challenge = format!(r#"Bearer realm="hokusai", error="insufficient_scope", scope="{scopes}""#);
+            headers.insert(WWW_AUTHENTICATE, challenge.try_into().expect("checked scopes are visible ASCII"));
+        }
+        Failure::RateLimited { retry_after, .. } => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after));
+        }
+        Failure::StoreUnavailable => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(1));
+        }
+        Failure::MethodNotAllowed => {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// The answer to what never became a request, as bytes for the wire (HTTP/1.1), after which the connection is closed.
+pub fn on_the_wire(failure: &Failure, request_id: &HeaderValue) -> Vec<u8> {
+    let (status, _) = words(failure);
+    let body = problem(failure, request_id);
+    let mut wire = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\nx-request-id: ",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default(),
+        body.len()
+    )
+    .into_bytes();
+    wire.extend_from_slice(request_id.as_bytes());
+    wire.extend_from_slice(b"\r\n\r\n");
+    wire.extend_from_slice(&body);
+    wire
+}
+
+/// Status, and what the client is told. Nothing in it tells an attacker more than the status does.
+pub const fn words(failure: &Failure) -> (StatusCode, &'static str) {
+    match failure {
+        Failure::MissingKey => (StatusCode::UNAUTHORIZED, "This address needs an API key."),
+        Failure::InvalidKey(_) => (StatusCode::UNAUTHORIZED, "The API key is not valid."),
+        Failure::AmbiguousKey => (StatusCode::BAD_REQUEST, "The request presents two different API keys."),
+        Failure::IpNotAllowed => (StatusCode::FORBIDDEN, "The API key may not be used from this address."),
+        Failure::InsufficientScope(_) => (StatusCode::FORBIDDEN, "The API key lacks a scope that this address needs."),
+        Failure::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "The API key has spent its requests of this hour."),
+        Failure::StoreUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "The API key cannot be checked at the moment."),
+        Failure::NoRoute => (StatusCode::NOT_FOUND, "Nothing is served under this address."),
+        Failure::BadRequest(detail) => (StatusCode::BAD_REQUEST, detail),
+        Failure::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "CONNECT and TRACE are not served."),
+        Failure::HeaderTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's headers are too large."),
+        Failure::UriTooLong => (StatusCode::URI_TOO_LONG, "The request's target is too long."),
+        Failure::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large."),
+        Failure::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time."),
+        Failure::UpstreamUnreachable => (StatusCode::BAD_GATEWAY, "The server behind the gateway cannot be reached."),
+        Failure::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "The server behind the gateway did not answer in time."),
+        Failure::UpstreamProtocol(_) => (StatusCode::BAD_GATEWAY, "The server behind the gateway gave no valid answer."),
+        Failure::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "The gateway failed to answer."),
+    }
+}
+
+/// The three families of rate-limit headers; what varies is written into one buffer.
+pub fn add_limits(headers: &mut HeaderMap, prepared: &LimitHeaders, quota: &Quota, now: Timestamp) {
+    let mut digits = itoa::Buffer::new();
+    let mut text = Vec::with_capacity(64);
+    text.extend_from_slice(digits.format(quota.remaining).as_bytes());
+    let remaining = text.len();
+    text.extend_from_slice(digits.format(quota.reset.as_secs()).as_bytes());
+    let reset = text.len();
+    text.extend_from_slice(b"\"hour\";r=");
+    text.extend_from_within(..remaining);
+    text.extend_from_slice(b";t=");
+    text.extend_from_slice(digits.format(seconds_left(quota, now)).as_bytes());
+    let text = Bytes::from(text);
+    let value = |range: std::ops::Range<usize>| {
+        HeaderValue::from_maybe_shared(text.slice(range)).expect("digits and visible ASCII are a value")
+    };
+    headers.insert(X_RATELIMIT_LIMIT, prepared.limit.clone());
+    headers.insert(X_RATELIMIT_REMAINING, value(0..remaining));
+    headers.insert(X_RATELIMIT_RESET, value(remaining..reset));
+    headers.insert(RATELIMIT_POLICY, prepared.policy.clone());
+    headers.insert(RATELIMIT, value(reset..text.len()));
+}
+
+/// Until the next full hour, rounded up.
+fn seconds_left(quota: &Quota, now: Timestamp) -> u64 {
+    quota.reset.since(now).as_millis().div_ceil(1000) as u64
+}
+
+fn problem(failure: &Failure, request_id: &HeaderValue) -> Bytes {
+    let (status, detail) = words(failure);
+    let problem = Problem {
+        r#type: format!("urn:hokusai:problem:{}", failure.code()),
+        title: status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        detail,
+        code: failure.code(),
+        request_id: request_id.to_str().unwrap_or_default(),
+    };
+    serde_json::to_vec(&problem).expect("text and numbers are JSON").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_families_agree() {
+        let quota = Quota { limit: 1000, remaining: 999, reset: Timestamp::from_secs(7200) };
+        let mut headers = HeaderMap::new();
+        add_limits(&mut headers, &LimitHeaders::of(1000), &quota, Timestamp::from_millis(7_149_001));
+        assert_eq!(headers["x-ratelimit-limit"], "1000");
+        assert_eq!(headers["x-ratelimit-remaining"], "999");
+        assert_eq!(headers["x-ratelimit-reset"], "7200");
+        assert_eq!(headers["ratelimit-policy"], "\"hour\";q=1000;w=3600");
+        assert_eq!(headers["ratelimit"], "\"hour\";r=999;t=51");
+    }
+
+    #[test]
+    fn what_is_answered_by_hand_is_framed_exactly() {
+        let wire = String::from_utf8(on_the_wire(&Failure::RequestTimeout, &HeaderValue::from_static("r1"))).expect("text");
+        let (head, body) = wire.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"));
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
+        assert!(body.contains("\"code\":\"request_timeout\"") && body.contains("\"request_id\":\"r1\""));
+    }
+}

@@ -1,0 +1,93 @@
+//! What a request is for: the host and path it is routed by, and the target that is sent on.
+
+use std::borrow::Cow;
+
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Uri};
+
+use crate::config::{Forward, Route, Scheme};
+
+/// `X-Forwarded-Proto`: what a trusted proxy says of how the client spoke to it.
+pub const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// The host a request is for: lower case, without port or a final dot; empty when there is none.
+pub fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Cow<'r, str> {
+    let named = uri.authority().map(http::uri::Authority::as_str);
+    let given = named.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok())).unwrap_or_default();
+    let name = match given.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => given.split(':').next().unwrap_or_default(),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => name.to_ascii_lowercase().into(),
+        false => name.into(),
+    }
+}
+
+/// How the client spoke: as the trusted proxy says, else as it spoke to us.
+pub fn scheme(headers: &HeaderMap, peer_is_trusted: bool, ours: Scheme) -> Scheme {
+    let told = headers.get(X_FORWARDED_PROTO).filter(|_| peer_is_trusted).map(http::HeaderValue::as_bytes);
+    match told {
+        Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,
+        Some(proto) if proto.eq_ignore_ascii_case(b"http") => Scheme::Http,
+        _ => ours,
+    }
+}
+
+/// The path as it came, `/` where a target has none.
+pub fn path(uri: &Uri) -> &str {
+    match uri.path() {
+        "" => "/",
+        path => path,
+    }
+}
+
+/// The target to send on: as it came, but for the route's rewriting.
+pub fn forwarded(target: &PathAndQuery, route: &Route, forward: &Forward) -> PathAndQuery {
+    let Some(replacement) = &forward.rewrite else { return target.clone() };
+    let rewritten = rewritten(target.as_str(), &route.path, replacement);
+    rewritten.try_into().expect("parts of valid targets make a valid target")
+}
+
+/// A route is only taken by a path that begins with the route's, byte for byte: where another spelling would lead elsewhere,
+/// the path was refused.
+fn rewritten(target: &str, route: &str, replacement: &str) -> String {
+    let rest = target.strip_prefix(route.trim_end_matches('/')).unwrap_or_default();
+    let kept = replacement.trim_end_matches('/');
+    match kept.is_empty() && !rest.starts_with('/') {
+        true => format!("/{rest}"),
+        false => format!("{kept}{rest}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_lower_case_without_port_and_final_dot() {
+        for (host_line, name) in [("A.Example:80", "a.example"), ("a.example.", "a.example"), ("[::1]:80", "::1"), ("x", "x")] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host_line.parse().expect("a value"));
+            assert_eq!(host(&Uri::from_static("/"), &headers), name);
+        }
+    }
+
+    #[test]
+    fn a_rewrite_replaces_the_routes_path_and_nothing_else() {
+        for (route, rewrite, target, sent) in [
+            ("/api", "/", "/api/x?q=1", "/x?q=1"),
+            ("/api", "/", "/api", "/"),
+            ("/api", "/", "/api?q", "/?q"),
+            ("/api", "/v2", "/api/x%2Fy", "/v2/x%2Fy"),
+            ("/api", "/v2", "/api?q", "/v2?q"),
+            ("/", "/v2", "/x", "/v2/x"),
+            ("/", "/v2", "/", "/v2/"),
+            ("/", "/", "/x", "/x"),
+        ] {
+            assert_eq!(rewritten(target, route, rewrite), sent, "{route} to {rewrite}: {target}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a request works with: one worker's connections and counts, and the configuration as it is now.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::auth::lookup::Lookup;
+use crate::config::{Action, Config, Route};
+use crate::drain::Tasks;
+use crate::limits::Limiter;
+use crate::observe::metrics::{Metrics, RouteLabel, Shard};
+use crate::reserved_headers::ReservedHeaders;
+use crate::route::RouteTable;
+use crate::upstream::balance::Servers;
+use crate::upstream::pool::Pool;
+use crate::usage::Recorder;
+
+pub struct Worker {
+    /// Each worker has its own `Arc`, so that holding it touches no other core.
+    pub live: ArcSwap<Live>,
+    pub lookup: Arc<Lookup>,
+    pub limiter: Arc<Limiter>,
+    pub pool: Pool,
+    pub shard: Arc<Shard>,
+    /// `None` where usage is not recorded.
+    pub recorder: Option<Recorder>,
+    /// This worker's connections.
+    pub tasks: Tasks,
+}
+
+/// The configuration, and what follows from it. A request keeps the one it began with.
+#[derive(Clone)]
+pub struct Live {
+    pub config: Arc<Config>,
+    pub routes: Arc<RouteTable>,
+    pub reserved: Arc<ReservedHeaders>,
+    /// By the routes' places.
+    pub facts: Arc<[RouteFacts]>,
+}
+
+/// What the gateway knows of a route beyond its configuration.
+#[derive(Debug)]
+pub struct RouteFacts {
+    pub label: RouteLabel,
+    /// For a route that forwards.
+    pub servers: Option<Arc<Servers>>,
+}
+
+impl Live {
+    pub fn new(config: Arc<Config>, metrics: &Metrics) -> Self {
+        let servers = |upstream: &Arc<crate::config::Upstream>| (upstream.name.clone(), Arc::new(Servers::new(upstream, metrics)));
+        let servers: HashMap<String, Arc<Servers>> = config.upstreams.iter().map(servers).collect();
+        let facts = |route: &Arc<Route>| RouteFacts {
+            label: metrics.route(&route.label),
+            servers: match &route.action {
+                Action::Forward(forward) => servers.get(&forward.upstream.name).cloned(),
+                Action::Redirect(_) | Action::Respond(_) => None,
+            },
+        };
+        Self {
+            routes: Arc::new(RouteTable::new(&config.routes)),
+            reserved: Arc::new(ReservedHeaders::new(&config.identity_headers)),
+            facts: config.routes.iter().map(facts).collect(),
+            config,
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The connections. Each lives on its own thread, is fed questions through a channel and answers through another, so that a
+//! question can be awaited on any runtime and never blocks it.
+//!
+//! What must stay true here:
+//! - A question is answered within `timeout`. One whose asker has left is not begun; one that was begun runs to its end, so
+//!   after [`StoreError::Timeout`] a change may have been made all the same.
+//! - What [`durable`](SqliteStore::durable) answered is on the disk. What [`write`](SqliteStore::write) answered outlives the
+//!   process, but the last of it may be lost with the power.
+//! - A database that cannot be opened is tried again at each question, and a connection that failed is not used again.
+//! - Nothing here makes a database: a mistyped path is an error, not an empty store.
+
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::errors;
+use crate::store::StoreError;
+
+/// Questions that may wait for one kind of connection: more than can be answered in time, and a bound on memory while the disk
+/// hangs.
+const MAX_WAITING: usize = 16_384;
+/// The limit of questions over whole tables, migrations and reports: whoever asks them would rather wait.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// Statements kept prepared by each connection: all there are, with room.
+const PREPARED_STATEMENTS: usize = 64;
+
+/// One SQLite database. Clones share its connections, which close when the last clone is gone.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    file: Arc<Path>,
+    timeout: Duration,
+    readers: Sender<Question>,
+    writer: Sender<Question>,
+    durable_writer: Sender<Question>,
+}
+
+type Question = Box<dyn FnOnce(&mut Link) + Send>;
+
+impl SqliteStore {
+    /// Touches no file yet. `pool_size` questions are read at once; each question has `timeout` for its answer.
+    pub fn new(file: impl Into<PathBuf>, pool_size: NonZeroUsize, timeout: Duration) -> Self {
+        let file: Arc<Path> = file.into().into();
+        let link = |access| Link { file: Arc::clone(&file), access, busy_timeout: timeout * 3 / 4, connection: None };
+        Self {
+            readers: start("store-read", (0..pool_size.get()).map(|_| link(Access::Read))),
+            writer: start("store-write", [link(Access::Write)]),
+            durable_writer: start("store-durable", [link(Access::WriteDurably)]),
+            file,
+            timeout,
+        }
+    }
+
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        ask(&self.readers, self.timeout, job).await
+    }
+
+    /// For changes that may be lost with the power. `transaction()` takes the write lock at once.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        ask(&self.writer, self.timeout, job).await
+    }
+
+    /// For changes that may not be lost: each commit waits for the disk. `transaction()` takes the write lock at once.
+    pub(super) async fn durable<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        ask(&self.durable_writer, self.timeout, job).await
+    }
+
+    /// As [`read`](Self::read), for a question that goes over whole tables.
+    pub(super) async fn report<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        ask(&self.readers, PATIENCE, job).await
+    }
+
+    /// As [`durable`](Self::durable), for a change of whole tables.
+    pub(super) async fn overhaul<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        ask(&self.durable_writer, PATIENCE, job).await
+    }
+}
+
+/// Puts the question in line and waits for its answer.
+async fn ask<T: Send + 'static>(
+    line: &Sender<Question>,
+    limit: Duration,
+    job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    let (answer, answered) = oneshot::channel();
+    let question = Box::new(move |link: &mut Link| {
+        if !answer.is_closed() {
+            // The asker may leave while the job runs.
+            let _ = answer.send(link.run(job));
+        }
+    });
+    line.try_send(question)
+        .map_err(|_| StoreError::Unavailable(format!("{MAX_WAITING} questions wait for the store already")))?;
+    match tokio::time::timeout(limit, answered).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(StoreError::Unavailable("the question to the store failed; the log says how".to_owned())),
+        Err(_) => Err(StoreError::Timeout(limit)),
+    }
+}
+
+/// One thread for each link, all serving one line. They end when the line's last sender is gone.
+fn start(name: &str, links: impl IntoIterator<Item = Link>) -> Sender<Question> {
+    let (line, questions) = crossbeam_channel::bounded(MAX_WAITING);
+    for link in links {
+        let questions = questions.clone();
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || serve(link, &questions))
+            .expect("the system has a thread for each connection");
+    }
+    line
+}
+
+fn serve(mut link: Link, questions: &Receiver<Question>) {
+    for question in questions {
+        // A question that panics must not take the thread with it. What it left open is rolled back with the connection.
+        if catch_unwind(AssertUnwindSafe(|| question(&mut link))).is_err() {
+            link.connection = None;
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+    WriteDurably,
+}
+
+/// A connection that is opened when it is first needed, and again after a failure.
+struct Link {
+    file: Arc<Path>,
+    access: Access,
+    /// How long a lock of somebody else is waited for.
+    busy_timeout: Duration,
+    connection: Option<Connection>,
+}
+
+impl Link {
+    fn run<T>(&mut self, job: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let outcome = self.connection().and_then(job);
+        outcome.map_err(|error| {
+            if !errors::leaves_the_connection_sound(&error) {
+                self.connection = None;
+            }
+            errors::in_words(&error, &self.file)
+        })
+    }
+
+    fn connection(&mut self) -> rusqlite::Result<&mut Connection> {
+        if self.connection.is_none() {
+            self.connection = Some(open(&self.file, self.access, self.busy_timeout)?);
+        }
+        Ok(self.connection.as_mut().expect("it was opened just now"))
+    }
+}
+
+fn open(file: &Path, access: Access, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(busy_timeout)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    connection.pragma_update(None, "foreign_keys", true)?;
+    if access == Access::Read {
+        connection.pragma_update(None, "query_only", true)?;
+        return Ok(connection);
+    }
+    // Readers and the writer do not wait for each other.
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", if access == Access::WriteDurably { "full" } else { "normal" })?;
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::testing::Folder;
+    use super::*;
+    use crate::clock;
+
+    fn count(connection: &mut Connection, table: &str) -> rusqlite::Result<u64> {
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+    }
+
+    fn keys(connection: &mut Connection) -> rusqlite::Result<u64> {
+        count(connection, "api_keys")
+    }
+
+    #[tokio::test]
+    async fn a_locked_database_is_unavailable_within_the_timeout_and_fine_after() {
+        let (folder, _) = Folder::migrated().await;
+        let store = folder.store_with_timeout(Duration::from_secs(1));
+        let shell = folder.shell();
+        shell.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let answer = store.durable(|connection| connection.transaction()?.commit()).await;
+        assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("locked")), "{answer:?}");
+
+        shell.execute_batch("COMMIT").unwrap();
+        store.durable(|connection| connection.transaction()?.commit()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn readers_do_not_wait_for_a_writer() {
+        let (folder, store) = Folder::migrated().await;
+        let shell = folder.shell();
+        shell.execute_batch("BEGIN IMMEDIATE; DELETE FROM api_keys").unwrap();
+        assert_eq!(store.read(keys).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_was_not_there_is_asked_once_it_is() {
+        let folder = Folder::new();
+        let store = folder.store();
+        let answer = store.read(keys).await;
+        assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("migrate up")), "{answer:?}");
+        assert!(!folder.file().exists());
+
+        folder.store().ensure_migrated().await.unwrap();
+        assert_eq!(store.read(keys).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_said_so_and_left_alone() {
+        let folder = Folder::new();
+        let text = "a diary, longer than the header of a database: ".repeat(20);
+        std::fs::write(folder.file(), &text).unwrap();
+        for answer in [folder.store().read(keys).await.map(drop), folder.store().ensure_migrated().await] {
+            assert!(matches!(&answer, Err(StoreError::Schema(says)) if says.contains("no SQLite database")), "{answer:?}");
+        }
+        assert_eq!(std::fs::read_to_string(folder.file()).unwrap(), text);
+    }
+
+    #[tokio::test]
+    async fn a_read_only_database_is_said_so_and_can_still_be_read() {
+        let (folder, _) = Folder::migrated().await;
+        let shell = folder.shell();
+        shell.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE").unwrap();
+        drop(shell);
+        // Byte 18 is the version needed to write (file format 1.3). Unlike permissions it binds root too.
+        let mut bytes = std::fs::read(folder.file()).unwrap();
+        bytes[18] = 3;
+        std::fs::write(folder.file(), bytes).unwrap();
+
+        let store = folder.store();
+        assert_eq!(store.read(keys).await.unwrap(), 0);
+        let answer = store.durable(|connection| connection.execute("DELETE FROM api_keys", [])).await;
+        assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("permission to write")), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_reader_cannot_write() {
+        let (_folder, store) = Folder::migrated().await;
+        let answer = store.read(|connection| connection.execute("DELETE FROM api_keys", [])).await;
+        assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("read-only")), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_slow_answer_is_a_timeout_and_a_question_nobody_waits_for_is_not_begun() {
+        let (folder, _) = Folder::migrated().await;
+        let store = folder.store_with_timeout(Duration::from_millis(50));
+        let (go, wait) = mpsc::channel::<()>();
+        let (begun, was_begun) = mpsc::channel();
+        let slow = store.write(move |_| Ok(wait.recv().is_ok())).await;
+        assert!(matches!(slow, Err(StoreError::Timeout(_))), "{slow:?}");
+        let behind = store.write(move |_| Ok(begun.send(()).is_ok())).await;
+        assert!(matches!(behind, Err(StoreError::Timeout(_))), "{behind:?}");
+
+        go.send(()).unwrap();
+        assert!(was_begun.recv().is_err(), "it was dropped without having been begun");
+    }
+
+    #[tokio::test]
+    async fn a_question_that_panics_harms_nobody_else() {
+        let (_folder, store) = Folder::migrated().await;
+        let answer: Result<(), _> = store
+            .write(|connection| {
+                connection.execute_batch("BEGIN; INSERT INTO api_key_hours VALUES ('k', 1, 1)")?;
+                panic!("on purpose");
+            })
+            .await;
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+        assert_eq!(store.write(|connection| count(connection, "api_key_hours")).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_threads_end_with_the_last_clone() {
+        let (_folder, store) = Folder::migrated().await;
+        let held_by_threads = Arc::downgrade(&store.file);
+        drop(store.clone());
+        store.read(keys).await.unwrap();
+        drop(store);
+        let patience = clock::monotonic() + Duration::from_secs(20);
+        while held_by_threads.strong_count() > 0 {
+            assert!(clock::monotonic() < patience, "a thread still runs");
+            std::thread::yield_now();
+        }
+    }
+}

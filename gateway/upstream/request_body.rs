@@ -1,0 +1,226 @@
+//! A request's body on its way to the upstream.
+//!
+//! What must stay true here: it streams; a body that stalls, grows beyond its limit or breaks off ends in an error, so that the
+//! upstream never sees it completed; and its trailers pass the same gate as headers.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use crate::clock;
+use crate::reserved_headers::ReservedHeaders;
+
+/// Names that frame or route a message; no trailer may hold them (RFC 9110 6.5.1), nor a credential.
+const NO_TRAILERS: [http::HeaderName; 6] = [
+    http::header::CONTENT_LENGTH,
+    http::header::TRANSFER_ENCODING,
+    http::header::HOST,
+    http::header::AUTHORIZATION,
+    http::header::CONNECTION,
+    http::header::TRAILER,
+];
+
+#[derive(Default)]
+pub enum RequestBody {
+    #[default]
+    Empty,
+    Streamed(StreamedBody),
+}
+
+pub struct StreamedBody {
+    incoming: Incoming,
+    upload: Arc<Upload>,
+    /// Bytes that may still come.
+    allowance: u64,
+    /// The longest pause; zero for any.
+    stall_timeout: Duration,
+    /// Made at the first pause.
+    stall: Option<Pin<Box<Sleep>>>,
+    reserved: Arc<ReservedHeaders>,
+}
+
+/// How an upload goes, seen from outside.
+#[derive(Debug)]
+pub struct Upload {
+    started: Instant,
+    /// An [`End`], as its number; 0 while it goes on.
+    end: AtomicU8,
+    bytes: AtomicU64,
+    /// Milliseconds from `started` to the last byte.
+    moved: AtomicU64,
+    waits_for_client: AtomicBool,
+}
+
+/// How a request body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum End {
+    Complete = 1,
+    TooLarge,
+    Stalled,
+    /// The client broke off, or its chunks were no chunks.
+    Broken,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the request body ended as {0:?}")]
+pub struct BodyError(End);
+
+impl Upload {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            started: now,
+            end: AtomicU8::new(0),
+            bytes: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
+            waits_for_client: AtomicBool::new(false),
+        }
+    }
+
+    /// How long nothing has been passed on for a reason that is not the client's; zero while the client is waited for.
+    pub fn upstream_silence(&self, now: Instant) -> Duration {
+        match self.end().is_none() && self.waits_for_client.load(Ordering::Relaxed) {
+            true => Duration::ZERO,
+            false => now.duration_since(self.started).saturating_sub(Duration::from_millis(self.moved.load(Ordering::Relaxed))),
+        }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn end(&self) -> Option<End> {
+        [End::Complete, End::TooLarge, End::Stalled, End::Broken]
+            .into_iter()
+            .find(|&end| end as u8 == self.end.load(Ordering::Relaxed))
+    }
+
+    fn passed(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let moved = clock::monotonic().duration_since(self.started).as_millis();
+        self.moved.store(u64::try_from(moved).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn finish(&self, end: End) {
+        self.end.store(end as u8, Ordering::Relaxed);
+    }
+}
+
+impl RequestBody {
+    /// `limit` in bytes; a `stall_timeout` of zero waits for ever.
+    pub fn streamed(
+        incoming: Incoming,
+        upload: Arc<Upload>,
+        limit: Option<u64>,
+        stall_timeout: Duration,
+        reserved: Arc<ReservedHeaders>,
+    ) -> Self {
+        let allowance = limit.unwrap_or(u64::MAX);
+        Self::Streamed(StreamedBody { incoming, upload, allowance, stall_timeout, stall: None, reserved })
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Streamed(body) => body.poll(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streamed(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streamed(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+impl StreamedBody {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Pending => {
+                self.upload.waits_for_client.store(true, Ordering::Relaxed);
+                ready!(self.poll_stall(context));
+                return self.fail(End::Stalled);
+            }
+            Poll::Ready(frame) => frame,
+        };
+        self.stall = None;
+        self.upload.waits_for_client.store(false, Ordering::Relaxed);
+        match frame {
+            None => {
+                self.upload.finish(End::Complete);
+                Poll::Ready(None)
+            }
+            Some(Err(_)) => self.fail(End::Broken),
+            Some(Ok(frame)) => self.pass(frame),
+        }
+    }
+
+    fn pass(&mut self, frame: Frame<Bytes>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = match frame.into_trailers() {
+            Ok(trailers) => Frame::trailers(without_reserved(trailers, &self.reserved)),
+            Err(data) => data,
+        };
+        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.upload.passed(length);
+        match self.allowance.checked_sub(length) {
+            Some(rest) => self.allowance = rest,
+            None => return self.fail(End::TooLarge),
+        }
+        // A body whose length was told is not polled for its end.
+        if self.incoming.is_end_stream() {
+            self.upload.finish(End::Complete);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn poll_stall(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.stall_timeout.is_zero() {
+            return Poll::Pending;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.stall_timeout)));
+        stall.as_mut().poll(context)
+    }
+
+    fn fail(&self, end: End) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.upload.finish(end);
+        Poll::Ready(Some(Err(BodyError(end))))
+    }
+}
+
+/// The body was let go of before its end: the upstream answered early, or one of the two sides left.
+impl Drop for StreamedBody {
+    fn drop(&mut self) {
+        if self.upload.end().is_none() {
+            self.upload.finish(End::Broken);
+        }
+    }
+}
+
+fn without_reserved(mut trailers: HeaderMap, reserved: &ReservedHeaders) -> HeaderMap {
+    let names: Vec<_> = trailers.keys().filter(|name| reserved.covers(name) || NO_TRAILERS.contains(name)).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
+    trailers
+}

@@ -1,0 +1,299 @@
+//! What the journal holds and the store does not have yet: the list of segments, shared by the one who writes and the one who reads.
+//!
+//! What must stay true here: a record that entered the journal leaves it once, as delivered or as dropped. Segments go from the
+//! oldest on, and the newest is not removed for having been delivered, so that their numbers only grow.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use super::losses::Losses;
+use super::segment::{self, START, Stretch};
+use crate::model::timestamp::Timestamp;
+use crate::model::usage_event::UsageEvent;
+use crate::observe::metrics::Metrics;
+use crate::store::{JournalPosition, UsageRow};
+
+/// Before anything a journal may hold.
+pub const OLDEST: JournalPosition = JournalPosition { segment: 0, offset: 0 };
+/// Waiting records that are worth waking the reader for before its time.
+const MUCH: u64 = 4_000;
+
+#[derive(Debug)]
+pub struct Backlog {
+    folder: PathBuf,
+    metrics: Arc<Metrics>,
+    losses: Losses,
+    state: Mutex<State>,
+    much: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The oldest first. The last may be growing.
+    segments: VecDeque<Segment>,
+    /// Records in the batch that is on its way to the store.
+    taken: u64,
+}
+
+#[derive(Debug)]
+struct Segment {
+    number: u64,
+    /// In bytes.
+    end: u64,
+    /// Records written to it.
+    records: u64,
+    /// Those of them that are no longer waiting: taken, delivered or known to be damaged.
+    passed: u64,
+}
+
+/// Records on their way to the store.
+#[derive(Debug)]
+pub struct Batch {
+    pub rows: Vec<UsageRow>,
+    /// Where the store stands with these.
+    pub end: JournalPosition,
+}
+
+impl Backlog {
+    /// Counts what is left in the folder from earlier.
+    pub fn open(folder: &Path, metrics: &Arc<Metrics>) -> io::Result<Self> {
+        let losses = Losses::new(metrics.clone());
+        let mut segments = VecDeque::new();
+        for number in segment::numbers(folder)? {
+            let path = segment::path(folder, number);
+            let Some(file) = segment::open(&path)? else {
+                tracing::warn!(file = %path.display(), "not a usage journal of this version: left alone");
+                continue;
+            };
+            let end = file.metadata()?.len();
+            let Stretch { whole, damaged, .. } = segment::read(&file, START, end, u64::MAX, &mut |_| {})?;
+            losses.count(damaged, &format_args!("{} is damaged or was not written to its end", path.display()));
+            segments.push_back(Segment { number, end, records: whole, passed: 0 });
+        }
+        let backlog = Self {
+            folder: folder.to_owned(),
+            metrics: metrics.clone(),
+            losses,
+            state: Mutex::new(State { segments, taken: 0 }),
+            much: Notify::new(),
+        };
+        backlog.change(|_| {});
+        Ok(backlog)
+    }
+
+    /// The number of a segment made at `now`. Greater than all before, even should the folder have been emptied since.
+    pub fn next_number(&self, now: Timestamp) -> u64 {
+        self.change(|state| state.segments.back().map_or(0, |newest| newest.number + 1)).max(now.as_millis())
+    }
+
+    pub fn begun(&self, number: u64) {
+        self.change(|state| state.segments.push_back(Segment { number, end: START, records: 0, passed: 0 }));
+    }
+
+    /// Whether a segment may be written to: the list is the truth, and nothing is written that it does not tell the reader of.
+    pub fn is_newest(&self, number: u64) -> bool {
+        self.change(|state| state.segments.back().is_some_and(|newest| newest.number == number))
+    }
+
+    /// A segment was written to.
+    pub fn grown(&self, number: u64, bytes: u64, records: u64) {
+        let waiting = self.change(|state| {
+            let segment = state.find(number)?;
+            segment.end += bytes;
+            segment.records += records;
+            Some(state.waiting())
+        });
+        match waiting {
+            Some(waiting) if waiting >= MUCH => self.much.notify_one(),
+            Some(_) => {}
+            None => self.losses.count(records, &"the journal was removed while it was written"),
+        }
+    }
+
+    /// Returns when enough waits to be worth a batch.
+    pub async fn much(&self) {
+        self.much.notified().await;
+    }
+
+    /// Bytes on disk.
+    pub fn size(&self) -> u64 {
+        self.change(|state| state.segments.iter().map(|segment| segment.end).sum())
+    }
+
+    /// Records that are not in the store.
+    pub fn undelivered(&self) -> u64 {
+        self.change(|state| state.undelivered())
+    }
+
+    /// Removes the oldest segment, delivered or not. False: there is none.
+    pub fn drop_oldest(&self, why: &dyn Display) -> bool {
+        let Some(oldest) = self.change(|state| state.segments.pop_front()) else { return false };
+        self.losses.count(oldest.waiting(), why);
+        self.remove_file(oldest.number);
+        true
+    }
+
+    /// Records that came to nothing outside the segments.
+    pub fn lost(&self, records: u64, why: &dyn Display) {
+        self.losses.count(records, why);
+    }
+
+    /// Leaves out what the store has, by its own account. Returns where to read from.
+    pub fn resume(&self, position: JournalPosition) -> io::Result<JournalPosition> {
+        let newest = self.change(|state| state.segments.back().map_or(0, |newest| newest.number));
+        if position.segment > newest {
+            tracing::warn!(?position, newest, "the store knows a later journal of this spool: all that is here is delivered");
+            return Ok(OLDEST);
+        }
+        // Power may have failed before the disk had all that the store already had.
+        let upto = self.change(|state| state.find(position.segment).map(|segment| segment.end.min(position.offset)));
+        let passed = match upto {
+            Some(upto) => self.read(position.segment, START, upto, u64::MAX, &mut |_| {})?.whole,
+            None => 0,
+        };
+        self.change(|state| {
+            state.taken = 0;
+            state.find(position.segment).map(|segment| segment.passed = passed.min(segment.records))
+        });
+        self.remove_before(position);
+        Ok(position)
+    }
+
+    /// At most `max` records from `from` on, of one segment, without those of before `since`. `None`: there are no more.
+    pub fn take(&self, mut from: JournalPosition, max: u64, since: Timestamp) -> io::Result<Option<Batch>> {
+        while let Some((number, start, end)) = self.after(from) {
+            let mut rows = Vec::new();
+            let mut each = |event: &UsageEvent<'_>| {
+                if event.timestamp >= since {
+                    rows.push(row(event));
+                }
+            };
+            match self.read(number, start, end, max, &mut each) {
+                Ok(stretch) => {
+                    from = JournalPosition { segment: number, offset: stretch.end };
+                    if self.took(from, stretch.whole) && stretch.whole > 0 {
+                        return Ok(Some(Batch { rows, end: from }));
+                    }
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {
+                    self.give_up(number, &error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The batch that was taken, up to `end`, is in the store; `written` of its records were not too old for it.
+    pub fn delivered(&self, end: JournalPosition, written: u64) {
+        let taken = self.change(|state| std::mem::take(&mut state.taken));
+        self.metrics.usage_written.add(written);
+        self.losses.count(taken.saturating_sub(written), &"they are older than usage.retention");
+        self.remove_before(end);
+    }
+
+    /// The first stretch with something to read at or after a place: number, start, end.
+    fn after(&self, place: JournalPosition) -> Option<(u64, u64, u64)> {
+        let start_in = |number| if number == place.segment { place.offset.max(START) } else { START };
+        self.change(|state| {
+            let mut later = state.segments.iter().filter(|segment| segment.number >= place.segment);
+            let segment = later.find(|segment| start_in(segment.number) < segment.end)?;
+            Some((segment.number, start_in(segment.number), segment.end))
+        })
+    }
+
+    fn read(&self, number: u64, from: u64, to: u64, max: u64, each: &mut dyn FnMut(&UsageEvent<'_>)) -> io::Result<Stretch> {
+        let file = segment::open(&segment::path(&self.folder, number))?.ok_or(io::ErrorKind::NotFound)?;
+        segment::read(&file, from, to, max, each)
+    }
+
+    /// Notes what was read up to a place. False: the segment was dropped meanwhile, and its records are counted as such.
+    fn took(&self, upto: JournalPosition, records: u64) -> bool {
+        let missing = self.change(|state| {
+            let segment = state.find(upto.segment)?;
+            segment.passed = segment.records.min(segment.passed + records);
+            let missing = if upto.offset >= segment.end { segment.waiting() } else { 0 };
+            segment.passed += missing;
+            state.taken = records;
+            Some(missing)
+        });
+        self.losses.count(missing.unwrap_or(0), &"the journal was damaged on disk");
+        missing.is_some()
+    }
+
+    /// A segment that is not there any more, or not whole.
+    fn give_up(&self, number: u64, error: &io::Error) {
+        let lost = self.change(|state| {
+            let at = state.segments.iter().position(|segment| segment.number == number)?;
+            state.segments.remove(at)
+        });
+        let path = segment::path(&self.folder, number);
+        self.losses.count(lost.map_or(0, |segment| segment.waiting()), &format_args!("{}: {error}", path.display()));
+    }
+
+    fn remove_before(&self, place: JournalPosition) {
+        let is_done =
+            |segment: &Segment| segment.number < place.segment || segment.number == place.segment && segment.end <= place.offset;
+        while let Some(done) = self.change(|state| {
+            let has_newer = state.segments.len() > 1;
+            state.segments.pop_front_if(|oldest| has_newer && is_done(oldest))
+        }) {
+            self.remove_file(done.number);
+        }
+    }
+
+    fn remove_file(&self, number: u64) {
+        let path = segment::path(&self.folder, number);
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(file = %path.display(), %error, "a usage journal that is done with cannot be removed");
+        }
+    }
+
+    /// The one way to the state, so that the gauge tells what it holds.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock().expect("no panic while it is held");
+        let result = change(&mut state);
+        self.metrics.usage_spooled.set(state.undelivered());
+        result
+    }
+}
+
+impl Segment {
+    fn waiting(&self) -> u64 {
+        self.records - self.passed
+    }
+}
+
+impl State {
+    fn waiting(&self) -> u64 {
+        self.segments.iter().map(Segment::waiting).sum()
+    }
+
+    fn undelivered(&self) -> u64 {
+        self.waiting() + self.taken
+    }
+
+    fn find(&mut self, number: u64) -> Option<&mut Segment> {
+        self.segments.iter_mut().find(|segment| segment.number == number)
+    }
+}
+
+pub fn row(event: &UsageEvent<'_>) -> UsageRow {
+    UsageRow {
+        key_id: event.key_id.to_owned(),
+        request_id: event.request_id.to_owned(),
+        method: event.method.to_owned(),
+        endpoint: event.endpoint.to_owned(),
+        status: event.status,
+        timestamp: event.timestamp,
+        response_micros: event.response_micros,
+        request_bytes: event.request_bytes,
+        response_bytes: event.response_bytes,
+        client_ip: event.client_ip,
+    }
+}

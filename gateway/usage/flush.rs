@@ -1,0 +1,171 @@
+//! From the journal to the store, in batches, each once.
+//!
+//! What must stay true here: a batch is written together with the place where it ends, and only if the store stands where it
+//! begins. A batch whose fate is unknown is sent again as it was, and the store tells whether it had it. Whatever goes wrong, the
+//! records wait in the journal.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+
+use super::backlog::{Backlog, Batch, OLDEST};
+use crate::clock;
+use crate::config;
+use crate::drain::Tasks;
+use crate::model::timestamp::Timestamp;
+use crate::store::{JournalPosition, Store, StoreError, UsageRow};
+
+/// Records written in one transaction. Large enough that its fsync does not count, small enough to end within `store.timeout`.
+const BATCH: u64 = 2_000;
+/// After the first failure; doubled after each further one.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+pub struct Flusher {
+    backlog: Arc<Backlog>,
+    store: Store,
+    spool_id: String,
+    interval: Duration,
+    retention: Duration,
+    /// Known once the store has told it.
+    place: Option<Place>,
+    /// Sent, and perhaps written.
+    unsure: Option<Batch>,
+    /// Not yet noted in the store.
+    last_used: BTreeMap<String, Timestamp>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    /// Where the store stands; `None`: it does not know this journal yet.
+    stored: Option<JournalPosition>,
+    /// Where to read on.
+    next: JournalPosition,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FlushError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the journal cannot be read: {0}")]
+    Journal(#[from] io::Error),
+}
+
+impl Flusher {
+    pub fn new(backlog: Arc<Backlog>, store: Store, spool_id: &str, config: &config::Usage) -> Self {
+        Self {
+            backlog,
+            store,
+            spool_id: spool_id.to_owned(),
+            interval: config.flush_interval,
+            retention: config.retention,
+            place: None,
+            unsure: None,
+            last_used: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until it is told to stop and the journal has nothing more for the store.
+    pub async fn run(mut self, tasks: Tasks) {
+        let mut failures = 0;
+        loop {
+            let is_stopping = tasks.is_stopping();
+            let result = self.flush().await;
+            self.report(&result, failures);
+            let pause = match result {
+                Ok(()) if is_stopping => return,
+                Ok(()) => self.interval,
+                Err(_) => FIRST_RETRY.saturating_mul(1 << failures.min(16)).min(LAST_RETRY),
+            };
+            failures = if result.is_ok() { 0 } else { failures + 1 };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.backlog.much(), if failures == 0 => {}
+                () = tasks.stopping(), if !is_stopping => {}
+            }
+        }
+    }
+
+    fn report(&self, result: &Result<(), FlushError>, failures: u32) {
+        match result {
+            Err(error) if failures == 0 => {
+                let waiting = self.backlog.undelivered();
+                tracing::warn!(%error, waiting, "usage cannot be written to the store and waits in the journal");
+            }
+            Ok(()) if failures > 0 => tracing::info!("usage is written to the store again"),
+            _ => {}
+        }
+    }
+
+    /// Writes all there is.
+    async fn flush(&mut self) -> Result<(), FlushError> {
+        let mut place = match self.place {
+            Some(place) => place,
+            None => self.find_place(self.store.usage_position(&self.spool_id).await?).await?,
+        };
+        loop {
+            self.place = Some(place);
+            let Some(batch) = self.next_batch(place.next).await? else { return self.touch().await };
+            match self.deliver(place, &batch).await {
+                Ok(further) => place = further,
+                Err(error) => {
+                    self.unsure = Some(batch);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn find_place(&self, stored: Option<JournalPosition>) -> io::Result<Place> {
+        let backlog = self.backlog.clone();
+        let next = off_the_runtime(move || backlog.resume(stored.unwrap_or(OLDEST))).await?;
+        Ok(Place { stored, next })
+    }
+
+    async fn next_batch(&mut self, from: JournalPosition) -> io::Result<Option<Batch>> {
+        if self.unsure.is_some() {
+            return Ok(self.unsure.take());
+        }
+        let (backlog, since) = (self.backlog.clone(), clock::now().minus(self.retention));
+        off_the_runtime(move || backlog.take(from, BATCH, since)).await
+    }
+
+    async fn deliver(&mut self, place: Place, batch: &Batch) -> Result<Place, FlushError> {
+        let stands = self.store.write_usage(&self.spool_id, place.stored, batch.end, batch.rows.clone()).await?;
+        if stands != batch.end {
+            tracing::error!(?stands, expected = ?place.stored, "the store's place in the usage journal was changed by somebody else");
+            return Ok(self.find_place(Some(stands)).await?);
+        }
+        for row in &batch.rows {
+            self.note_use(row);
+        }
+        let (backlog, end, written) = (self.backlog.clone(), batch.end, batch.rows.len() as u64);
+        off_the_runtime(move || backlog.delivered(end, written)).await;
+        Ok(Place { stored: Some(batch.end), next: batch.end })
+    }
+
+    fn note_use(&mut self, row: &UsageRow) {
+        match self.last_used.get_mut(&row.key_id) {
+            Some(last) => *last = row.timestamp.max(*last),
+            None => drop(self.last_used.insert(row.key_id.clone(), row.timestamp)),
+        }
+    }
+
+    /// Notes when keys were last used: in a transaction of its own, for it may have to wait for a change of a key.
+    async fn touch(&mut self) -> Result<(), FlushError> {
+        if !self.last_used.is_empty() {
+            let used = self.last_used.iter().map(|(key_id, last)| (key_id.as_str().into(), *last)).collect();
+            self.store.touch_last_used(used).await?;
+            self.last_used.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Disk work, so that a slow disk holds up nothing else. Waited for at once, it needs no other owner.
+async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    spawn_blocking(work).await.expect("work on the journal does not panic")
+}
