@@ -1,3 +1,4 @@
 //! What the gateway says of itself.
 
+pub mod logging;
 pub mod metrics;
