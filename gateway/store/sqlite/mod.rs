@@ -1,2 +1,6 @@
-//! The embedded store.
-pub struct SqliteStore;
+//! The embedded store: one SQLite file beside the gateway.
+
+mod connections;
+mod errors;
+
+pub use connections::SqliteStore;
