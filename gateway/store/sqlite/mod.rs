@@ -2,5 +2,7 @@
 
 mod connections;
 mod errors;
+mod gateways;
 
 pub use connections::SqliteStore;
+pub use gateways::GatewayReport;
