@@ -1,0 +1,115 @@
+//! `keys revoke`
+//!
+//! What must stay true here: `--wait` succeeds only when every gateway that was alive at the revocation has confirmed it or has
+//! ended. One that falls silent meanwhile may still serve the key, so it is waited for and then named.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::tools::Tools;
+use crate::clock;
+use crate::keyring;
+use crate::model::ids::KeyId;
+use crate::model::key_record::KeyRecord;
+use crate::model::timestamp::Timestamp;
+use crate::store::sqlite::GatewayReport;
+use crate::store::{Store, StoreError};
+
+pub const ABOUT: &str = "\
+End a key for good, with every secret it has.
+
+Gateways that reach the store refuse it at once; one that is cut off does after keys.stale_if_error at the latest.
+It cannot be undone: `keys update --disable` stops a key for a while, `keys rotate --grace 0s` replaces a secret that leaked.";
+
+/// A gateway that reported within this time is alive: ten times its interval.
+const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+/// Gateways follow within a second; one that did not by then needs somebody to look at it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// As `keys create` and `keys list` show it
+    key_id: KeyId,
+    /// Return when every live gateway has confirmed; after 10 s, name those that have not
+    #[arg(long)]
+    wait: bool,
+}
+
+pub async fn run(args: &RevokeArgs, tools: &Tools) -> anyhow::Result<()> {
+    let record = keyring::revoke(&tools.store, &args.key_id, clock::now()).await?;
+    let confirmations = match args.wait {
+        true => Some(wait_for_gateways(&tools.store).await?),
+        false => None,
+    };
+    tools.output.print(&Revoked::of(&record, confirmations.as_ref()), || in_words(&record, confirmations.as_ref()))?;
+    match confirmations {
+        Some(Confirmations { not_confirmed_by, .. }) if !not_confirmed_by.is_empty() => bail!(
+            "the key is revoked, but these gateways have not confirmed within {PATIENCE:?}: {}",
+            not_confirmed_by.join(", ")
+        ),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Serialize)]
+struct Revoked<'a> {
+    key_id: &'a str,
+    is_active: bool,
+    revoked_at: Option<String>,
+    #[serde(flatten)]
+    confirmations: Option<&'a Confirmations>,
+}
+
+impl<'a> Revoked<'a> {
+    fn of(record: &'a KeyRecord, confirmations: Option<&'a Confirmations>) -> Self {
+        Self {
+            key_id: record.key_id.as_str(),
+            is_active: record.is_active,
+            revoked_at: record.revoked_at.map(Timestamp::to_rfc3339),
+            confirmations,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Confirmations {
+    confirmed_by: Vec<String>,
+    not_confirmed_by: Vec<String>,
+}
+
+fn in_words(record: &KeyRecord, confirmations: Option<&Confirmations>) -> String {
+    let confirmed = match confirmations {
+        None => String::new(),
+        Some(Confirmations { confirmed_by, .. }) => format!(" Confirmed by {} gateways.", confirmed_by.len()),
+    };
+    format!("Key {} is revoked.{confirmed}", record.key_id)
+}
+
+/// Called after the revocation: what was changed last is the revocation or later.
+async fn wait_for_gateways(store: &Store) -> Result<Confirmations, StoreError> {
+    let version = store.change_cursor().await?;
+    let deadline = clock::monotonic() + PATIENCE;
+    let mut awaited: Vec<String> = alive(store.gateways().await?);
+    let mut confirmed_by = Vec::new();
+    while !awaited.is_empty() && clock::monotonic() < deadline {
+        let reports = store.gateways().await?;
+        awaited.retain(|gateway| match reports.iter().find(|report| report.gateway_id == *gateway) {
+            Some(report) if report.seen_version < version => true,
+            Some(_) => {
+                confirmed_by.push(gateway.clone());
+                false
+            }
+            None => false,
+        });
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Ok(Confirmations { confirmed_by, not_confirmed_by: awaited })
+}
+
+fn alive(reports: Vec<GatewayReport>) -> Vec<String> {
+    reports.into_iter().filter(|report| report.silent_for <= ALIVE_WITHIN).map(|report| report.gateway_id).collect()
+}
