@@ -35,7 +35,7 @@ impl Output {
 /// Columns under a heading. No line is wrapped, so that an id can be copied and a pipe sees one row on one line.
 pub fn table<const COLUMNS: usize>(heading: [&str; COLUMNS], rows: impl IntoIterator<Item = [String; COLUMNS]>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(heading);
+    table.load_style(presets::NOTHING).set_header(heading);
     table.add_rows(rows.into_iter().map(|row| row.map(|cell| printable(&cell))));
     flush_left(table)
 }
@@ -43,7 +43,7 @@ pub fn table<const COLUMNS: usize>(heading: [&str; COLUMNS], rows: impl IntoIter
 /// Names and values below each other.
 pub fn fields<const ROWS: usize>(rows: [(&str, String); ROWS]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.add_rows(rows.map(|(name, value)| [name.to_owned(), printable(&value)]));
     flush_left(table)
 }
