@@ -17,7 +17,7 @@ Example, as a line of a crontab:
   15 3 * * *  hokusai-gateway cleanup --usage-older-than 30d";
 
 /// Rows deleted at once: few enough that a gateway that wants to write waits some milliseconds only.
-const BATCH: u32 = 5_000;
+const BATCH: usize = 5_000;
 
 #[derive(Debug, Args)]
 pub struct CleanupArgs {
@@ -39,7 +39,7 @@ pub async fn run(args: &CleanupArgs, tools: &Tools) -> anyhow::Result<()> {
 
 #[derive(Serialize)]
 struct Cleaned {
-    keys_deactivated: u64,
+    keys_deactivated: usize,
     usage_deleted: u64,
 }
 
@@ -52,8 +52,8 @@ async fn delete_usage(store: &Store, before: Timestamp) -> Result<u64, StoreErro
         if deleted == 0 {
             break;
         }
-        total += deleted;
-        progress.inc(deleted);
+        total += deleted as u64;
+        progress.inc(deleted as u64);
     }
     progress.finish_and_clear();
     Ok(total)

@@ -24,8 +24,8 @@ pub struct TopArgs {
     #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = parse_duration)]
     since: Duration,
     /// How many keys to show
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    limit: usize,
 }
 
 pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {

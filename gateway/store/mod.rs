@@ -2,6 +2,15 @@
 
 pub mod sqlite;
 
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::model::address::IpNetSet;
+use crate::model::ids::{KeyId, UserId};
+use crate::model::key_hash::KeyHash;
+use crate::model::key_record::KeyRecord;
+use crate::model::timestamp::Timestamp;
+
 /// The store in use.
 pub type Store = sqlite::SqliteStore;
 
@@ -11,9 +20,9 @@ pub enum StoreError {
     /// It cannot be reached or opened, is locked, or its disk is full: ask again later.
     #[error("{0}")]
     Unavailable(String),
-    /// No answer within `store.timeout`.
+    /// No answer within `store.timeout`. A change may have been made all the same.
     #[error("the store did not answer within {0:?}")]
-    Timeout(std::time::Duration),
+    Timeout(Duration),
     /// The tables are not those this binary works with. Waiting does not help.
     #[error("{0}")]
     Schema(String),
@@ -23,4 +32,124 @@ pub enum StoreError {
     /// The change would break a rule of the tables (the message names it).
     #[error("{0}")]
     Refused(String),
+}
+
+/// Which keys to list; by default all.
+#[derive(Clone, Debug, Default)]
+pub struct KeyFilter {
+    pub user_id: Option<UserId>,
+    /// Only those that may be used at this instant.
+    pub good_at: Option<Timestamp>,
+    pub created_before: Option<Timestamp>,
+}
+
+/// Keys in the order they were created, and what is wrong with the rows that could not be read.
+#[derive(Debug, Default)]
+pub struct KeyListing {
+    pub keys: Vec<KeyRecord>,
+    pub unreadable: Vec<StoreError>,
+}
+
+/// What to do with one field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Update<T> {
+    #[default]
+    Keep,
+    Set(T),
+}
+
+/// A change of a key's settings; by default none.
+#[derive(Clone, Debug, Default)]
+pub struct KeyChanges {
+    pub user_id: Update<UserId>,
+    pub name: Update<String>,
+    /// `None`: never.
+    pub expires_at: Update<Option<Timestamp>>,
+    pub is_active: Update<bool>,
+    /// `None`: no limit.
+    pub rate_limit_per_hour: Update<Option<u64>>,
+    /// Empty: any address.
+    pub allowed_ips: Update<IpNetSet>,
+    pub scopes: Update<Vec<String>>,
+}
+
+/// A key after its rotation.
+#[derive(Clone, Debug)]
+pub struct Rotated {
+    pub record: KeyRecord,
+    /// Until when the secret before works; `None`: it ended at once.
+    pub previous_valid_until: Option<Timestamp>,
+}
+
+/// Something that changed in the store, by whomever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// What a look-up of this secret answers.
+    Key(KeyHash),
+    /// This key's hour was reset.
+    Limit(KeyId),
+}
+
+/// What changed after a cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// The cursor to go on from.
+    pub upto: i64,
+    pub changed: Changed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// In the order they were made; none when nothing changed.
+    These(Vec<Change>),
+    /// Too much, or no longer known: whatever was read before may be stale.
+    Anything,
+}
+
+/// Up to where a gateway's journal stands in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JournalPosition {
+    pub segment: u64,
+    /// Bytes from the segment's start.
+    pub offset: u64,
+}
+
+/// One admitted request, as it is written to `api_key_usage`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UsageRow {
+    pub key_id: String,
+    pub request_id: String,
+    pub method: String,
+    pub endpoint: String,
+    pub status: u16,
+    pub timestamp: Timestamp,
+    pub response_micros: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub client_ip: Option<IpAddr>,
+}
+
+/// How much a key was used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyUsage {
+    pub name: String,
+    pub user_id: String,
+    pub request_count: u64,
+    pub avg_response_time_ms: f64,
+}
+
+/// Which migrations were applied, and how many rows the main tables hold (`None` while they are not there).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MigrationStatus {
+    pub migrations: Vec<MigrationState>,
+    pub api_keys: Option<u64>,
+    pub api_key_usage: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MigrationState {
+    pub version: u32,
+    pub name: String,
+    /// As the store wrote it, UTC; `None`: not applied.
+    pub applied_at: Option<Timestamp>,
 }

@@ -6,3 +6,4 @@ DROP TABLE api_key_usage;
 DROP TABLE api_key_previous_secrets;
 DROP TABLE api_keys;
 DROP TABLE api_key_changes;
+DROP TABLE api_key_migrations;

@@ -1,5 +1,14 @@
 -- Keys, their use, their hours. Times are UTC text as SQLite's own date functions write it ('2026-11-22 10:00:00.000').
 
+-- Which of these files were applied. Each writes its own row, so that one applied by hand is known like one of `migrate up`.
+CREATE TABLE api_key_migrations (
+    version INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    oldest_binary TEXT NOT NULL,                       -- the oldest hokusai-gateway that can work with the tables afterwards
+    applied_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
+);
+INSERT INTO api_key_migrations (version, name, oldest_binary) VALUES (1, 'api_keys', '0.1.0');
+
 CREATE TABLE api_keys (
     key_id TEXT PRIMARY KEY NOT NULL,
     key_hash TEXT NOT NULL UNIQUE,                     -- SHA-256 of the whole key, 64 hex digits
@@ -38,6 +47,12 @@ CREATE TABLE api_key_changes (
     key_hash TEXT,
     changed_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
 );
+
+-- INSERT OR REPLACE deletes without a word to the triggers of deletion.
+CREATE TRIGGER api_keys_replaced BEFORE INSERT ON api_keys BEGIN
+    INSERT INTO api_key_changes (kind, key_id, key_hash)
+        SELECT 'key', key_id, key_hash FROM api_keys WHERE key_id = NEW.key_id OR key_hash = NEW.key_hash;
+END;
 
 CREATE TRIGGER api_keys_inserted AFTER INSERT ON api_keys BEGIN
     INSERT INTO api_key_changes (kind, key_id, key_hash) VALUES ('key', NEW.key_id, NEW.key_hash);

@@ -8,9 +8,10 @@ use super::shown::{Shown, details};
 use crate::cli::tools::Tools;
 use crate::cli::values::{self, RateLimit};
 use crate::clock;
-use crate::keyring;
+use crate::keyring::{self, NewKey};
 use crate::model::address::IpNetSet;
 use crate::model::api_key::Environment;
+use crate::model::ids::UserId;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +24,7 @@ Examples:
 pub struct CreateArgs {
     /// Whose key it is
     #[arg(long, env = "HOKUSAI_USER_ID", hide_env_values = true)]
-    user: String,
+    user: UserId,
     /// What it is for, in your words
     #[arg(long)]
     name: String,
@@ -46,8 +47,8 @@ pub struct CreateArgs {
 pub async fn run(args: CreateArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
     let keys = &tools.config.keys;
-    let wanted = keyring::NewKeySettings {
-        user: args.user,
+    let wanted = NewKey {
+        user_id: args.user,
         name: args.name,
         environment: args.environment,
         rate_limit_per_hour: args.rate_limit.map_or(Some(keys.default_rate_limit), |limit| limit.0),

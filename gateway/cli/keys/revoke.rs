@@ -13,14 +13,10 @@ use crate::cli::tools::Tools;
 use crate::clock;
 use crate::keyring;
 use crate::model::ids::KeyId;
-use crate::model::key_record::KeyRecord;
-use crate::model::timestamp::Timestamp;
 use crate::store::sqlite::GatewayReport;
 use crate::store::{Store, StoreError};
 
-pub const ABOUT: &str = "\
-End a key for good, with every secret it has.
-
+pub const NOTES: &str = "\
 Gateways that reach the store refuse it at once; one that is cut off does after keys.stale_if_error at the latest.
 It cannot be undone: `keys update --disable` stops a key for a while, `keys rotate --grace 0s` replaces a secret that leaked.";
 
@@ -40,15 +36,16 @@ pub struct RevokeArgs {
 }
 
 pub async fn run(args: &RevokeArgs, tools: &Tools) -> anyhow::Result<()> {
-    let record = keyring::revoke(&tools.store, &args.key_id, clock::now()).await?;
+    keyring::revoke(&tools.store, &args.key_id, clock::now()).await?;
     let confirmations = match args.wait {
         true => Some(wait_for_gateways(&tools.store).await?),
         false => None,
     };
-    tools.output.print(&Revoked::of(&record, confirmations.as_ref()), || in_words(&record, confirmations.as_ref()))?;
-    match confirmations {
+    let revoked = Revoked { key_id: args.key_id.as_str(), is_active: false, confirmations };
+    tools.output.print(&revoked, || revoked.in_words())?;
+    match revoked.confirmations {
         Some(Confirmations { not_confirmed_by, .. }) if !not_confirmed_by.is_empty() => bail!(
-            "the key is revoked, but these gateways have not confirmed within {PATIENCE:?}: {}",
+            "these gateways have not confirmed within {PATIENCE:?} and may still accept the key: {}",
             not_confirmed_by.join(", ")
         ),
         _ => Ok(()),
@@ -59,34 +56,23 @@ pub async fn run(args: &RevokeArgs, tools: &Tools) -> anyhow::Result<()> {
 struct Revoked<'a> {
     key_id: &'a str,
     is_active: bool,
-    revoked_at: Option<String>,
     #[serde(flatten)]
-    confirmations: Option<&'a Confirmations>,
+    confirmations: Option<Confirmations>,
 }
 
-impl<'a> Revoked<'a> {
-    fn of(record: &'a KeyRecord, confirmations: Option<&'a Confirmations>) -> Self {
-        Self {
-            key_id: record.key_id.as_str(),
-            is_active: record.is_active,
-            revoked_at: record.revoked_at.map(Timestamp::to_rfc3339),
-            confirmations,
-        }
+impl Revoked<'_> {
+    fn in_words(&self) -> String {
+        let confirmed = self.confirmations.as_ref().map(|confirmations| confirmations.confirmed_by.len());
+        let confirmed = confirmed.map_or(String::new(), |gateways| format!(" Confirmed by {gateways} gateways."));
+        format!("Key {} is revoked.{confirmed}", self.key_id)
     }
 }
 
+/// Names of gateways.
 #[derive(Serialize)]
 struct Confirmations {
     confirmed_by: Vec<String>,
     not_confirmed_by: Vec<String>,
-}
-
-fn in_words(record: &KeyRecord, confirmations: Option<&Confirmations>) -> String {
-    let confirmed = match confirmations {
-        None => String::new(),
-        Some(Confirmations { confirmed_by, .. }) => format!(" Confirmed by {} gateways.", confirmed_by.len()),
-    };
-    format!("Key {} is revoked.{confirmed}", record.key_id)
 }
 
 /// Called after the revocation: what was changed last is the revocation or later.

@@ -21,6 +21,22 @@ Examples:
   hokusai-gateway keys update key_0123456789abcdef01234567 --allowed-ip 203.0.113.7 --allowed-ip 10.0.0.0/8
   hokusai-gateway keys update key_0123456789abcdef01234567 --disable";
 
+/// At least one is needed.
+const ANY_OF: [&str; 11] = [
+    "user",
+    "name",
+    "rate_limit",
+    "expires_in",
+    "expires_at",
+    "no_expiry",
+    "allowed_ips",
+    "any_ip",
+    "scopes",
+    "no_scopes",
+    "enable",
+    "disable",
+];
+
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
     /// As `keys create` and `keys list` show it
@@ -30,7 +46,7 @@ pub struct UpdateArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
+#[group(required = true, multiple = true, args = ANY_OF)]
 struct Wanted {
     /// Give it to another user
     #[arg(long)]

@@ -24,8 +24,8 @@ use crate::store::StoreError;
 
 /// Questions that may wait for one kind of connection. More than can be answered in time, and a bound on memory while the disk hangs.
 const MAX_WAITING: usize = 16_384;
-/// For questions that read or change whole tables: migrations and reports. Whoever asks them would rather wait.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// The limit of questions over whole tables, migrations and reports: whoever asks them would rather wait.
+const PATIENCE: Duration = Duration::from_mins(10);
 /// Statements kept prepared by each connection: all there are, with room.
 const PREPARED_STATEMENTS: usize = 64;
 
@@ -80,6 +80,22 @@ impl SqliteStore {
         job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         ask(&self.durable_writer, self.timeout, job).await
+    }
+
+    /// As [`read`](Self::read), for a question that goes over whole tables.
+    pub(super) async fn report<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        ask(&self.readers, PATIENCE, job).await
+    }
+
+    /// As [`durable`](Self::durable), for a change of whole tables.
+    pub(super) async fn overhaul<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        ask(&self.durable_writer, PATIENCE, job).await
     }
 }
 

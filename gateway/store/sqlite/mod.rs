@@ -1,8 +1,14 @@
 //! The embedded store: one SQLite file beside the gateway.
 
+mod changes;
 mod connections;
 mod errors;
 mod gateways;
+mod keys;
+mod migrate;
+mod record;
+mod usage;
 
 pub use connections::SqliteStore;
 pub use gateways::GatewayReport;
+pub use keys::NewSecret;

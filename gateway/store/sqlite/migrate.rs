@@ -1,0 +1,212 @@
+//! The tables: brought up, taken down, looked at. The statements stand in `sql/sqlite/`, and each file records itself.
+//!
+//! What must stay true here: a migration is applied wholly or not at all, and once, whoever else migrates at the same time.
+//! Tables that a newer version made are left alone unless that version said that this one can work with them.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::connections::SqliteStore;
+use crate::model::timestamp::Timestamp;
+use crate::store::{MigrationState, MigrationStatus, StoreError};
+
+struct Migration {
+    version: u32,
+    name: &'static str,
+    up: &'static str,
+    down: &'static str,
+}
+
+/// In order. A new one is a pair of files and an entry here.
+static MIGRATIONS: [Migration; 1] = [Migration {
+    version: 1,
+    name: "api_keys",
+    up: include_str!("../../../sql/sqlite/0001_api_keys.up.sql"),
+    down: include_str!("../../../sql/sqlite/0001_api_keys.down.sql"),
+}];
+
+const THIS_BINARY: &str = env!("CARGO_PKG_VERSION");
+
+impl SqliteStore {
+    /// Makes the database and its tables if they are not there. Asks for no lock when there is nothing to do.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] when the tables are from elsewhere or too new: waiting does not help.
+    pub async fn ensure_migrated(&self) -> Result<(), StoreError> {
+        let recorded = self.recorded_migrations().await?;
+        refuse_newer(&recorded, self.file())?;
+        match MIGRATIONS.iter().all(|migration| is_recorded(&recorded, migration.version)) {
+            true => Ok(()),
+            false => self.migrate_up().await.map(drop),
+        }
+    }
+
+    /// Applies what is missing, making the database if there is none. Returns the names of what was applied.
+    ///
+    /// # Errors
+    /// As [`ensure_migrated`](Self::ensure_migrated). Migrations applied before the failing one stay.
+    pub async fn migrate_up(&self) -> Result<Vec<&'static str>, StoreError> {
+        self.make_file().await?;
+        let mut applied = Vec::new();
+        for migration in &MIGRATIONS {
+            let file = self.file().to_owned();
+            if self.overhaul(move |connection| apply(connection, migration, &file)).await?? {
+                applied.push(migration.name);
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Takes back every migration, and with it every key and all usage. Returns the names of what was taken back.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] when a newer version applied one that this version cannot take back.
+    pub async fn migrate_down(&self) -> Result<Vec<&'static str>, StoreError> {
+        let recorded = self.recorded_migrations().await?;
+        if let Some(unknown) = recorded.iter().find(|row| row.version > newest_known()) {
+            return Err(StoreError::Schema(format!(
+                "migration {} `{}` is from a newer version; take it back with that version's `migrate down`",
+                unknown.version, unknown.name
+            )));
+        }
+        let mut taken_back = Vec::new();
+        for migration in MIGRATIONS.iter().rev() {
+            if is_recorded(&recorded, migration.version) {
+                self.overhaul(|connection| take_back(connection, migration)).await?;
+                taken_back.push(migration.name);
+            }
+        }
+        Ok(taken_back)
+    }
+
+    /// Every migration known to this version or to the database, in order.
+    pub async fn migration_status(&self) -> Result<MigrationStatus, StoreError> {
+        let recorded = self.recorded_migrations().await?;
+        if recorded.is_empty() {
+            return Ok(MigrationStatus { migrations: known_and(&recorded), api_keys: None, api_key_usage: None });
+        }
+        let (api_keys, api_key_usage) = self
+            .report(|connection| {
+                let count = |table| connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
+                Ok((count("api_keys")?, count("api_key_usage")?))
+            })
+            .await?;
+        Ok(MigrationStatus { migrations: known_and(&recorded), api_keys: Some(api_keys), api_key_usage: Some(api_key_usage) })
+    }
+
+    async fn recorded_migrations(&self) -> Result<Vec<Recorded>, StoreError> {
+        match tokio::fs::try_exists(self.file()).await {
+            Ok(false) => Ok(Vec::new()),
+            _ => self.read(|connection| recorded(connection)).await,
+        }
+    }
+
+    /// Readable by nobody else: it holds the hashes of keys, and who has one. SQLite makes its companion files alike.
+    async fn make_file(&self) -> Result<(), StoreError> {
+        let made = tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.file()).await;
+        match made {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(StoreError::Unavailable(format!(
+                "cannot make database {}: {error}; its folder must exist and be writable for this user",
+                self.file().display()
+            ))),
+        }
+    }
+}
+
+/// Whether it was not there before. The transaction holds the write lock from its start, so that a second one waits and then finds it.
+fn apply(connection: &mut Connection, migration: &Migration, file: &Path) -> rusqlite::Result<Result<bool, StoreError>> {
+    let transaction = connection.transaction()?;
+    let recorded = recorded(&transaction)?;
+    if let Err(refusal) = refuse_newer(&recorded, file) {
+        return Ok(Err(refusal));
+    }
+    if is_recorded(&recorded, migration.version) {
+        return Ok(Ok(false));
+    }
+    match transaction.execute_batch(migration.up) {
+        Err(rusqlite::Error::SqliteFailure(_, Some(says))) if says.ends_with("already exists") => {
+            return Ok(Err(StoreError::Schema(format!(
+                "{says} in {}, but not from this program; rename it, or name another database in `store.url`",
+                file.display()
+            ))));
+        }
+        outcome => outcome?,
+    }
+    transaction.commit()?;
+    Ok(Ok(true))
+}
+
+fn take_back(connection: &mut Connection, migration: &Migration) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(migration.down)?;
+    transaction.commit()
+}
+
+/// A row of `api_key_migrations`.
+struct Recorded {
+    version: u32,
+    name: String,
+    oldest_binary: String,
+    applied_at: String,
+}
+
+fn recorded(connection: &Connection) -> rusqlite::Result<Vec<Recorded>> {
+    let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'api_key_migrations'";
+    if connection.query_row(table, [], |_| Ok(())).optional()?.is_none() {
+        return Ok(Vec::new());
+    }
+    connection
+        .prepare("SELECT version, name, oldest_binary, applied_at FROM api_key_migrations ORDER BY version")?
+        .query_map([], |row| {
+            Ok(Recorded { version: row.get(0)?, name: row.get(1)?, oldest_binary: row.get(2)?, applied_at: row.get(3)? })
+        })?
+        .collect()
+}
+
+fn is_recorded(recorded: &[Recorded], version: u32) -> bool {
+    recorded.iter().any(|row| row.version == version)
+}
+
+fn newest_known() -> u32 {
+    MIGRATIONS[MIGRATIONS.len() - 1].version
+}
+
+/// A newer version's migration is fine as long as it names this version, or an older one, as able to work with it.
+fn refuse_newer(recorded: &[Recorded], file: &Path) -> Result<(), StoreError> {
+    let too_new = |row: &&Recorded| row.version > newest_known() && numbers(&row.oldest_binary) > numbers(THIS_BINARY);
+    match recorded.iter().find(too_new) {
+        None => Ok(()),
+        Some(row) => Err(StoreError::Schema(format!(
+            "database {} has migration {} `{}`, which needs hokusai-gateway {} or newer; this is {THIS_BINARY}: upgrade it, \
+             or take the migration back with the newer version's `migrate down`",
+            file.display(),
+            row.version,
+            row.name,
+            row.oldest_binary
+        ))),
+    }
+}
+
+/// `1.20.3` as numbers, so that it compares as a version. What is no number compares as newer than any.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split('.').map(|part| part.parse().unwrap_or(u64::MAX)).collect()
+}
+
+fn known_and(recorded: &[Recorded]) -> Vec<MigrationState> {
+    let applied = |row: &Recorded| MigrationState {
+        version: row.version,
+        name: row.name.clone(),
+        applied_at: Some(Timestamp::parse(&row.applied_at).unwrap_or_default()),
+    };
+    let missing = MIGRATIONS
+        .iter()
+        .filter(|migration| !is_recorded(recorded, migration.version))
+        .map(|migration| MigrationState { version: migration.version, name: migration.name.to_owned(), applied_at: None });
+    let mut all: Vec<_> = recorded.iter().map(applied).chain(missing).collect();
+    all.sort_by_key(|state| state.version);
+    all
+}
