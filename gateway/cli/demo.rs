@@ -2,11 +2,12 @@
 
 use super::Common;
 
-pub const ABOUT: &str = "\
-Try it: a gateway, a sample upstream and a fresh key, with nothing to set up.
+pub const NOTES: &str = "\
+It prints a curl line to paste; the upstream answers with what reached it.
+Ctrl-C ends it, and nothing stays behind.
 
-The upstream answers with what reached it. A curl line to paste is printed. Ctrl-C ends it, and nothing stays behind.
-With --json, {\"url\",\"admin_url\",\"key\",\"key_id\"} is printed on one line once connections are accepted.";
+With --json it prints {\"url\",\"admin_url\",\"key\",\"key_id\"} on one line once it
+accepts connections.";
 
 pub fn run(_common: &Common) -> anyhow::Result<()> {
     anyhow::bail!("not wired yet")

@@ -43,11 +43,17 @@ struct CommandLine {
 
 const EXAMPLES: &str = "\
 Examples:
-  hokusai-gateway demo                              try it: no file and no service needed
-  hokusai-gateway keys create --user ann --name ci  make a key
-  hokusai-gateway check && hokusai-gateway serve    run it with ./gateway.toml
+  hokusai-gateway demo                              # no file, no service needed
+  hokusai-gateway keys create --user ann --name ci
+  hokusai-gateway check && hokusai-gateway serve    # with ./gateway.toml
 
-Environment: GATEWAY_CONFIG, HOKUSAI_USER_ID, and over the file DATABASE_URL, API_KEY_CACHE_TTL, DEFAULT_RATE_LIMIT.
+Environment:
+  GATEWAY_CONFIG      default of --config
+  HOKUSAI_USER_ID     default of --user
+  DATABASE_URL, API_KEY_CACHE_TTL, DEFAULT_RATE_LIMIT
+                      instead of store.url, keys.cache_ttl (in seconds) and
+                      keys.default_rate_limit of the configuration
+
 Exit status: 0 done, 1 failed, 2 bad usage.";
 
 /// What every command takes.
@@ -68,12 +74,12 @@ pub struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway
-    #[command(long_about = serve::ABOUT)]
+    #[command(after_help = serve::NOTES)]
     Serve,
     /// Validate the configuration and list every problem in it
     Check,
     /// Try it: a gateway, a sample upstream and a fresh key, with nothing to set up
-    #[command(long_about = demo::ABOUT)]
+    #[command(after_help = demo::NOTES)]
     Demo,
     /// Create, list or drop the tables
     #[command(subcommand)]

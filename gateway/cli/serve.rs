@@ -2,11 +2,12 @@
 
 use super::Common;
 
-pub const ABOUT: &str = "\
-Run the gateway.
+pub const NOTES: &str = "\
+SIGTERM, SIGINT  stop accepting, finish what is under way, exit with 0
+SIGHUP           reopen the log file
 
-SIGTERM or SIGINT: stop accepting, finish what is under way, exit. SIGHUP: reopen the log file.
-A store that cannot be reached at the start is asked again; tables this version cannot work with end it.";
+A store that cannot be reached at the start is asked again and again; tables
+that this version cannot work with are an error.";
 
 pub fn run(_common: &Common) -> anyhow::Result<()> {
     anyhow::bail!("not wired yet")

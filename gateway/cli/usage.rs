@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -24,8 +25,12 @@ pub struct TopArgs {
     #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = parse_duration)]
     since: Duration,
     /// How many keys to show
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = at_least_one())]
     limit: usize,
+}
+
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {

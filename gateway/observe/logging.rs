@@ -21,7 +21,7 @@ use crate::config::{Log, LogFormat};
 pub struct Logging {
     file: Option<LogFile>,
     queues: Vec<ErrorCounter>,
-    _writers: Vec<WorkerGuard>,
+    writers: Vec<WorkerGuard>,
 }
 
 /// How much goes to stderr. A log file always gets all that `log.level` asks for.
@@ -74,12 +74,12 @@ fn build(log: &Log, console: Console, path: Option<&Path>) -> Result<(impl Subsc
     let file = path.map(LogFile::open).transpose()?;
 
     let (stderr, guard) = queue(io::stderr());
-    let mut logging = Logging { file: file.clone(), queues: vec![stderr.error_counter()], _writers: vec![guard] };
+    let mut logging = Logging { file: file.clone(), queues: vec![stderr.error_counter()], writers: vec![guard] };
     let mut layers = vec![layer(log.format, stderr, colours_are_welcome(), console_level)];
     if let Some(file) = file {
         let (queued, guard) = queue(file);
         logging.queues.push(queued.error_counter());
-        logging._writers.push(guard);
+        logging.writers.push(guard);
         layers.push(layer(log.format, queued, false, level));
     }
     Ok((tracing_subscriber::registry().with(layers), logging))

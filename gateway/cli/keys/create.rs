@@ -16,8 +16,10 @@ use crate::model::ids::UserId;
 pub const EXAMPLES: &str = "\
 Examples:
   hokusai-gateway keys create --user ann --name ci
-  hokusai-gateway keys create --user ann --name nightly --environment test --rate-limit none --expires-in 30d
-  hokusai-gateway keys create --user ann --name office --allowed-ip 203.0.113.0/24 --allowed-ip 2001:db8::/32 --scope read
+  hokusai-gateway keys create --user ann --name nightly --environment test \\
+      --rate-limit none --expires-in 30d --scope read --scope write
+  hokusai-gateway keys create --user ann --name office \\
+      --allowed-ip 203.0.113.0/24 --allowed-ip 2001:db8::/32
   hokusai-gateway keys create --user ann --name ci --json | jq -r .key";
 
 #[derive(Debug, Args)]

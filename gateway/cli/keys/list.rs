@@ -17,7 +17,7 @@ use crate::units::parse_duration;
 pub const EXAMPLES: &str = "\
 Examples:
   hokusai-gateway keys list --user ann --active
-  hokusai-gateway keys list --older-than 90d --json | jq -r '.[].key_id'    # due for a rotation";
+  hokusai-gateway keys list --older-than 90d --json | jq -r '.[].key_id'";
 
 #[derive(Debug, Args)]
 pub struct ListArgs {
@@ -34,7 +34,7 @@ pub struct ListArgs {
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// As `keys create` and `keys list` show it
+    /// As `keys list` shows it
     key_id: KeyId,
 }
 

@@ -27,10 +27,10 @@ pub enum Command {
     /// Show one key
     Show(list::ShowArgs),
     /// Change what is set for a key
-    #[command(after_help = update::EXAMPLES)]
+    #[command(after_help = update::EXAMPLES, override_usage = update::USAGE)]
     Update(update::UpdateArgs),
     /// End a key for good, with every secret it has
-    #[command(long_about = revoke::ABOUT)]
+    #[command(after_help = revoke::NOTES)]
     Revoke(revoke::RevokeArgs),
     /// Give a key a new secret; its id, settings, count and usage stay
     #[command(after_help = rotate::EXAMPLES)]

@@ -17,8 +17,11 @@ use crate::store::sqlite::GatewayReport;
 use crate::store::{Store, StoreError};
 
 pub const NOTES: &str = "\
-Gateways that reach the store refuse it at once; one that is cut off does after keys.stale_if_error at the latest.
-It cannot be undone: `keys update --disable` stops a key for a while, `keys rotate --grace 0s` replaces a secret that leaked.";
+Gateways that reach the store refuse the key at once; one that is cut off does
+after keys.stale_if_error at the latest.
+
+It cannot be undone. To stop a key for a while: keys update --disable. To replace
+a secret that leaked: keys rotate --grace 0s.";
 
 /// A gateway that reported within this time is alive: ten times its interval.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
@@ -28,7 +31,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
-    /// As `keys create` and `keys list` show it
+    /// As `keys list` shows it
     key_id: KeyId,
     /// Return when every live gateway has confirmed; after 10 s, name those that have not
     #[arg(long)]

@@ -16,15 +16,16 @@ use crate::model::timestamp::Timestamp;
 use crate::units::parse_duration;
 
 pub const EXAMPLES: &str = "\
-The secrets before go on working until the grace period ends, so that programs can be given the new one in turn.
+The old secrets work until the grace period ends, so that programs can be given
+the new one in turn.
 
 Examples:
   hokusai-gateway keys rotate key_0123456789abcdef01234567 --grace 7d
-  hokusai-gateway keys rotate key_0123456789abcdef01234567 --grace 0s    # the old one has leaked";
+  hokusai-gateway keys rotate key_0123456789abcdef01234567 --grace 0s   # it leaked";
 
 #[derive(Debug, Args)]
 pub struct RotateArgs {
-    /// As `keys create` and `keys list` show it
+    /// As `keys list` shows it
     key_id: KeyId,
     /// How long the secret before goes on working; `0s` ends all old ones at once
     #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = parse_duration)]

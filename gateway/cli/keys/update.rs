@@ -14,15 +14,18 @@ use crate::model::timestamp::Timestamp;
 use crate::store::{KeyChanges, Update};
 
 pub const EXAMPLES: &str = "\
-Only what is given changes. Every gateway follows at once.
+Only what is given changes. Every gateway that reaches the store follows at once.
 
 Examples:
-  hokusai-gateway keys update key_0123456789abcdef01234567 --rate-limit 5000 --expires-in 90d
-  hokusai-gateway keys update key_0123456789abcdef01234567 --allowed-ip 203.0.113.7 --allowed-ip 10.0.0.0/8
-  hokusai-gateway keys update key_0123456789abcdef01234567 --disable";
+  hokusai-gateway keys update key_0123456789abcdef01234567 --rate-limit 5000
+  hokusai-gateway keys update key_0123456789abcdef01234567 --disable
+  hokusai-gateway keys update key_0123456789abcdef01234567 \\
+      --allowed-ip 203.0.113.7 --allowed-ip 10.0.0.0/8";
+
+pub const USAGE: &str = "hokusai-gateway keys update <KEY_ID> <CHANGE>...";
 
 /// At least one is needed.
-const ANY_OF: [&str; 11] = [
+const ANY_OF: [&str; 12] = [
     "user",
     "name",
     "rate_limit",
@@ -39,7 +42,7 @@ const ANY_OF: [&str; 11] = [
 
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
-    /// As `keys create` and `keys list` show it
+    /// As `keys list` shows it
     key_id: KeyId,
     #[command(flatten)]
     wanted: Wanted,
@@ -107,4 +110,18 @@ impl Wanted {
 
 fn set_if<T>(asked: bool, value: T) -> Update<T> {
     if asked { Update::Set(value) } else { Update::Keep }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    use super::*;
+
+    #[test]
+    fn any_option_alone_is_a_change_that_can_be_asked_for() {
+        let command = UpdateArgs::augment_args(Command::new("update"));
+        let options: Vec<&str> = command.get_opts().map(|option| option.get_id().as_str()).collect();
+        assert_eq!(options, ANY_OF);
+    }
 }
