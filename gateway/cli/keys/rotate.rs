@@ -36,11 +36,7 @@ pub async fn run(args: &RotateArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
     let rotated = keyring::rotate(&tools.store, &tools.config.keys.prefix, &args.key_id, args.grace, now).await?;
     let (key, until) = (rotated.key.expose(), rotated.previous_valid_until);
-    let answer = Rotated {
-        key,
-        shown: Shown::of(&rotated.record),
-        previous_valid_until: until.map(Timestamp::to_rfc3339),
-    };
+    let answer = Rotated { key, shown: Shown::of(&rotated.record), previous_valid_until: until.map(Timestamp::to_rfc3339) };
     tools.output.print(&answer, || {
         let until = output::time_or(until, "it ended just now");
         with_key(key, &format!("{}\nThe secret before works until: {until}", details(&rotated.record, now)))

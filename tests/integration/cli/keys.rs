@@ -1,89 +1,8 @@
-//! The commands as an operator or a script meets them: the real binary, in a folder of its own.
+//! The life of a key, as a script follows it.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
-
-use rusqlite::Connection;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// A folder without a configuration, in an environment that says nothing.
-struct Place(TempDir);
-
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    /// With the tables and nothing in them.
-    fn with_tables() -> Self {
-        let place = Self::new();
-        place.answer(&["migrate", "up"]);
-        place
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn database(&self) -> Connection {
-        Connection::open(self.path().join("gateway.db")).unwrap()
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hokusai-gateway"));
-        command.current_dir(self.path()).args(args);
-        for variable in ["GATEWAY_CONFIG", "DATABASE_URL", "REDIS_URL", "HOKUSAI_USER_ID", "API_KEY_CACHE_TTL", "DEFAULT_RATE_LIMIT"] {
-            command.env_remove(variable);
-        }
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Ran {
-        Ran::of(self.command(args).output().unwrap())
-    }
-
-    /// Runs with `--json` and expects an answer: one line that is JSON, and silence on stderr.
-    fn answer(&self, args: &[&str]) -> Value {
-        self.run(&[args, &["--json"]].concat()).answer()
-    }
-
-    fn create(&self, args: &[&str]) -> Value {
-        self.answer(&[&["keys", "create", "--user", "ann", "--name", "ci"], args].concat())
-    }
-}
-
-impl Ran {
-    fn of(output: Output) -> Self {
-        Self {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn answer(&self) -> Value {
-        assert_eq!((self.code, self.stderr.as_str()), (0, ""), "{}", self.stdout);
-        assert_eq!(self.stdout.lines().count(), 1, "{}", self.stdout);
-        serde_json::from_str(&self.stdout).unwrap()
-    }
-
-    /// Expects an end with `code`, nothing on stdout, and all of `words` in what is said.
-    fn refused(&self, code: i32, words: &[&str]) {
-        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{}", self.stderr);
-        assert!(self.stderr.starts_with("error: "), "{}", self.stderr);
-        for word in words {
-            assert!(self.stderr.contains(word), "`{word}` is missing in: {}", self.stderr);
-        }
-    }
-}
+use crate::place::{Place, Ran};
 
 fn names(object: &Value) -> Vec<&str> {
     object.as_object().unwrap().keys().map(String::as_str).collect()
@@ -94,8 +13,17 @@ fn text<'a>(object: &'a Value, name: &str) -> &'a str {
 }
 
 const SETTINGS: [&str; 11] = [
-    "key_id", "key_prefix", "user_id", "name", "environment", "created_at", "expires_at", "rate_limit_per_hour", "allowed_ips",
-    "scopes", "is_active",
+    "key_id",
+    "key_prefix",
+    "user_id",
+    "name",
+    "environment",
+    "created_at",
+    "expires_at",
+    "rate_limit_per_hour",
+    "allowed_ips",
+    "scopes",
+    "is_active",
 ];
 
 fn sorted<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
@@ -139,7 +67,8 @@ fn a_list_holds_what_was_asked_for() {
     let ann = text(&place.create(&[]), "key_id").to_owned();
     let bob = text(&place.create(&["--user", "bob"]), "key_id").to_owned();
     let old = text(&place.create(&["--expires-in", "1h"]), "key_id").to_owned();
-    let ancient = "UPDATE api_keys SET created_at = '2001-01-01 00:00:00.000', expires_at = '2001-02-01 00:00:00.000' WHERE key_id = ?1";
+    let ancient =
+        "UPDATE api_keys SET created_at = '2001-01-01 00:00:00.000', expires_at = '2001-02-01 00:00:00.000' WHERE key_id = ?1";
     place.database().execute(ancient, [&old]).unwrap();
 
     assert_eq!(ids(&[]), [&*old, &ann, &bob]);
@@ -162,10 +91,22 @@ fn an_update_changes_what_is_named_and_nothing_else() {
         assert_eq!(renamed[name], key[name], "{name}");
     }
     let all = update(&[
-        "--user", "bob", "--rate-limit", "none", "--no-expiry", "--allowed-ip", "10.0.0.1", "--scope", "write", "--disable",
+        "--user",
+        "bob",
+        "--rate-limit",
+        "none",
+        "--no-expiry",
+        "--allowed-ip",
+        "10.0.0.1",
+        "--scope",
+        "write",
+        "--disable",
     ]);
     assert_eq!((&all["user_id"], &all["rate_limit_per_hour"], &all["expires_at"]), (&json!("bob"), &Value::Null, &Value::Null));
-    assert_eq!((&all["allowed_ips"], &all["scopes"], &all["is_active"]), (&json!(["10.0.0.1"]), &json!(["write"]), &json!(false)));
+    assert_eq!(
+        (&all["allowed_ips"], &all["scopes"], &all["is_active"]),
+        (&json!(["10.0.0.1"]), &json!(["write"]), &json!(false))
+    );
     let back = update(&["--any-ip", "--no-scopes", "--enable", "--rate-limit", "7", "--expires-at", "2100-01-01T01:00:00+01:00"]);
     assert_eq!((&back["allowed_ips"], &back["scopes"], &back["is_active"]), (&json!([]), &json!([]), &json!(true)));
     assert_eq!((&back["rate_limit_per_hour"], text(&back, "expires_at")), (&json!(7), "2100-01-01T00:00:00.000+00:00"));
@@ -206,9 +147,11 @@ fn a_waiting_revocation_ends_when_each_live_gateway_has_confirmed() {
     database.execute_batch("INSERT INTO api_gateways (gateway_id, seen_version) VALUES ('alive', 0), ('ends', 0)").unwrap();
     database.execute_batch("INSERT INTO api_gateways VALUES ('long gone', 0, '2026-01-01 00:00:00.000')").unwrap();
 
-    let waiting = place.command(&["keys", "revoke", text(&key, "key_id"), "--wait", "--json"]).spawn_and_capture();
-    let revoked = || database.query_row("SELECT count(*) FROM api_keys WHERE revoked_at IS NOT NULL", [], |row| row.get::<_, u64>(0));
-    while revoked().unwrap() == 0 {}
+    let waiting = place.start(&["keys", "revoke", text(&key, "key_id"), "--wait", "--json"]);
+    let is_revoked = "SELECT revoked_at IS NOT NULL FROM api_keys";
+    while !database.query_row(is_revoked, [], |row| row.get::<_, bool>(0)).unwrap() {
+        std::thread::yield_now();
+    }
     database.execute_batch("DELETE FROM api_gateways WHERE gateway_id = 'ends'").unwrap();
     let confirm = "UPDATE api_gateways SET seen_version = (SELECT max(version) FROM api_key_changes) WHERE gateway_id = 'alive'";
     database.execute_batch(confirm).unwrap();
@@ -226,4 +169,63 @@ fn a_waiting_revocation_names_the_gateway_that_fell_silent() {
     assert!(ran.stderr.contains("frozen"), "{}", ran.stderr);
     let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&answer["is_active"], &answer["not_confirmed_by"]), (&json!(false), &json!(["frozen"])));
+}
+
+#[test]
+fn the_user_of_the_environment_is_the_default_one() {
+    let place = Place::new();
+    place.create(&["--user", "bob"]);
+    let with_ann = |args: &[&str]| Ran::of(place.command(args).env("HOKUSAI_USER_ID", "ann").output().unwrap()).answer();
+    assert_eq!(with_ann(&["keys", "create", "--name", "ci", "--json"])["user_id"], "ann");
+    assert_eq!(with_ann(&["keys", "list", "--json"]).as_array().unwrap().len(), 1);
+    assert_eq!(with_ann(&["keys", "list", "--user", "", "--json"]).as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn the_default_limit_of_new_keys_is_the_configured_one() {
+    let place = Place::new();
+    let ran =
+        place.command(&["keys", "create", "--user", "ann", "--name", "ci", "--json"]).env("DEFAULT_RATE_LIMIT", "7").output();
+    assert_eq!(Ran::of(ran.unwrap()).answer()["rate_limit_per_hour"], 7);
+}
+
+/// Whatever else is said, the key stands on stdout once: nobody finds it later in a log or in the store.
+#[test]
+fn a_key_is_printed_once_and_nowhere_else() {
+    let place = Place::new();
+    let log = place.path().join("cli.log");
+    let ran = place.run(&["keys", "create", "--user", "ann", "--name", "ci", "--log-file", "cli.log"]);
+    let key = ran.stdout.lines().next().unwrap();
+    assert_eq!(key.len(), "hk_live_".len() + 40);
+    let occurrences = |text: &str| text.matches(&key["hk_live_abc".len()..]).count();
+    assert_eq!((occurrences(&ran.stdout), ran.stderr.as_str()), (1, ""));
+    assert!(log.exists());
+    for file in std::fs::read_dir(place.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert_eq!(occurrences(&String::from_utf8_lossy(&bytes)), 0);
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_hides_no_other_and_is_an_error() {
+    let place = Place::new();
+    let broken = place.create(&["--name", "broken"]);
+    place.create(&["--name", "sound"]);
+    let id = text(&broken, "key_id");
+    place.database().execute("UPDATE api_keys SET allowed_ips = '[\"10.0.0\"]' WHERE key_id = ?1", [id]).unwrap();
+    let ran = place.run(&["keys", "list", "--json"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains(id), "{}", ran.stderr);
+    let listed: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["name"]), (1, &json!("sound")));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let place = Place::new();
+    place.create(&[]);
+    let mut listing = place.start(&["keys", "list"]);
+    drop(listing.stdout.take());
+    let ran = Ran::of(listing.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
 }
