@@ -217,3 +217,197 @@ fn revoke(connection: &mut Connection, key_id: &KeyId, now: Timestamp) -> rusqli
     transaction.commit()?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Folder, NOW, hash, record};
+    use super::*;
+    use crate::model::address::IpNetSet;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    async fn with_key(key_id: &str) -> (Folder, SqliteStore, KeyId) {
+        let (folder, store) = Folder::migrated().await;
+        store.insert_key(hash(key_id), record(key_id)).await.unwrap();
+        (folder, store, key_id.into())
+    }
+
+    fn secret(name: &str) -> NewSecret {
+        NewSecret { hash: hash(name), prefix: format!("hk_live_{name}") }
+    }
+
+    async fn standing(store: &SqliteStore, secret: &str, at: Timestamp) -> Option<Standing> {
+        store.find_key(hash(secret)).await.unwrap().map(|found| found.standing(at))
+    }
+
+    #[tokio::test]
+    async fn a_key_reads_back_as_it_was_written() {
+        let (_folder, store) = Folder::migrated().await;
+        let mut key = record("k");
+        key.expires_at = Some(NOW.plus(DAY));
+        key.rate_limit_per_hour = None;
+        key.allowed_ips = IpNetSet::parse(&["10.0.0.0/8", "::1"]).unwrap();
+        key.scopes = vec!["read".to_owned(), "write".to_owned()];
+        store.insert_key(hash("k"), key.clone()).await.unwrap();
+
+        let found = store.find_key(hash("k")).await.unwrap().unwrap();
+        assert_eq!(found, FoundKey { hash: hash("k"), secret_expires_at: None, record: key.clone() });
+        assert_eq!(store.get_key(&key.key_id).await.unwrap(), Some(key));
+        assert_eq!(store.find_key(hash("other")).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn an_id_or_a_hash_that_is_there_already_is_refused() {
+        let (_folder, store, _) = with_key("k").await;
+        for (hash, record) in [(hash("k"), record("other")), (hash("other"), record("k"))] {
+            let answer = store.insert_key(hash, record).await;
+            assert!(matches!(&answer, Err(StoreError::Refused(says)) if says.contains("UNIQUE")), "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_rotation_both_secrets_work_until_the_grace_is_over() {
+        let (_folder, store, id) = with_key("old").await;
+        let rotated = store.rotate_key(&id, secret("new"), DAY, NOW).await.unwrap().unwrap();
+        assert_eq!((rotated.record.key_prefix.as_str(), rotated.previous_valid_until), ("hk_live_new", Some(NOW.plus(DAY))));
+        assert_eq!(standing(&store, "new", NOW).await, Some(Standing::Good));
+        assert_eq!(standing(&store, "old", NOW).await, Some(Standing::Good));
+        assert_eq!(standing(&store, "old", NOW.plus(DAY)).await, Some(Standing::Expired));
+        let record = store.get_key(&id).await.unwrap().unwrap();
+        assert_eq!(store.find_key(hash("old")).await.unwrap().unwrap().record, record);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_without_grace_ends_every_earlier_secret_at_once() {
+        let (_folder, store, id) = with_key("first").await;
+        store.rotate_key(&id, secret("second"), DAY, NOW).await.unwrap();
+        let rotated = store.rotate_key(&id, secret("third"), Duration::ZERO, NOW).await.unwrap().unwrap();
+        assert_eq!(rotated.previous_valid_until, None);
+        let found = [standing(&store, "first", NOW).await, standing(&store, "second", NOW).await];
+        assert_eq!(found, [None, None]);
+        assert_eq!(standing(&store, "third", NOW).await, Some(Standing::Good));
+    }
+
+    #[tokio::test]
+    async fn a_rotation_forgets_secrets_whose_grace_is_over_and_keeps_the_others() {
+        let (_folder, store, id) = with_key("first").await;
+        store.rotate_key(&id, secret("second"), DAY, NOW).await.unwrap();
+        store.rotate_key(&id, secret("third"), DAY * 3, NOW).await.unwrap();
+        store.rotate_key(&id, secret("fourth"), DAY, NOW.plus(DAY)).await.unwrap();
+        assert_eq!(standing(&store, "first", NOW).await, None);
+        assert_eq!(standing(&store, "second", NOW.plus(DAY)).await, Some(Standing::Good));
+    }
+
+    #[tokio::test]
+    async fn a_revocation_ends_every_secret_for_good() {
+        let (folder, store, id) = with_key("old").await;
+        store.rotate_key(&id, secret("new"), DAY, NOW).await.unwrap();
+        assert!(store.revoke_key(&id, NOW).await.unwrap());
+        assert_eq!(standing(&store, "new", NOW).await, Some(Standing::Inactive));
+        assert_eq!(standing(&store, "old", NOW).await, None);
+
+        let enable = KeyChanges { is_active: Update::Set(true), ..KeyChanges::default() };
+        for answer in
+            [store.update_key(&id, enable).await.map(drop), store.rotate_key(&id, secret("newer"), DAY, NOW).await.map(drop)]
+        {
+            assert!(matches!(&answer, Err(StoreError::Refused(says)) if says.contains("was revoked")), "{answer:?}");
+        }
+        folder.shell().execute("UPDATE api_keys SET is_active = TRUE", []).unwrap();
+        assert_eq!(standing(&store, "new", NOW).await, Some(Standing::Inactive));
+    }
+
+    #[tokio::test]
+    async fn a_second_revocation_keeps_the_time_of_the_first() {
+        let (_folder, store, id) = with_key("k").await;
+        store.revoke_key(&id, NOW).await.unwrap();
+        store.revoke_key(&id, NOW.plus(DAY)).await.unwrap();
+        assert_eq!(store.get_key(&id).await.unwrap().unwrap().revoked_at, Some(NOW));
+        assert!(!store.revoke_key(&"nobody".into(), NOW).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_update_sets_what_it_names_and_nothing_else() {
+        let (_folder, store, id) = with_key("k").await;
+        let changes = KeyChanges {
+            name: Update::Set("another".to_owned()),
+            rate_limit_per_hour: Update::Set(None),
+            is_active: Update::Set(false),
+            ..KeyChanges::default()
+        };
+        let updated = store.update_key(&id, changes.clone()).await.unwrap().unwrap();
+        let wanted = KeyRecord { name: "another".to_owned(), rate_limit_per_hour: None, is_active: false, ..record("k") };
+        assert_eq!(updated, wanted);
+        assert_eq!(store.get_key(&id).await.unwrap(), Some(wanted));
+        assert_eq!(store.update_key(&"nobody".into(), changes).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_understood_is_an_error_for_its_key_and_hides_no_other() {
+        for (column, value) in
+            [("expires_at", "tomorrow"), ("allowed_ips", "[\"10.0.0.0/99\"]"), ("scopes", "read"), ("is_active", "yes")]
+        {
+            let (folder, store, id) = with_key("bad").await;
+            folder.shell().execute(&format!("UPDATE api_keys SET {column} = ?1"), [value]).unwrap();
+            store.insert_key(hash("good"), record("good")).await.unwrap();
+            let names_it = |error: &StoreError| matches!(error, StoreError::BadRecord { key_id, says } if key_id == "bad" && says.contains(column));
+            assert!(names_it(&store.find_key(hash("bad")).await.unwrap_err()));
+            assert!(names_it(&store.get_key(&id).await.unwrap_err()));
+            let listing = store.list_keys(&KeyFilter::default()).await.unwrap();
+            assert_eq!(listing.keys, [record("good")]);
+            assert!(listing.unreadable.len() == 1 && names_it(&listing.unreadable[0]));
+            assert!(store.revoke_key(&id, NOW).await.unwrap(), "it can be revoked all the same");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listing_has_the_oldest_first_and_only_what_was_asked_for() {
+        let (_folder, store) = Folder::migrated().await;
+        let ids = |listing: KeyListing| listing.keys.iter().map(|key| key.key_id.to_string()).collect::<Vec<_>>();
+        let keys = [
+            KeyRecord { created_at: NOW, ..record("newest") },
+            KeyRecord { created_at: NOW.minus(DAY), is_active: false, ..record("disabled") },
+            KeyRecord { created_at: NOW.minus(DAY * 2), expires_at: Some(NOW), ..record("expired") },
+            KeyRecord { created_at: NOW.minus(DAY * 3), user_id: "bob".into(), ..record("bobs") },
+        ];
+        for key in keys {
+            store.insert_key(hash(key.key_id.as_str()), key).await.unwrap();
+        }
+        let all = KeyFilter::default();
+        let good = KeyFilter { good_at: Some(NOW), ..all.clone() };
+        let bobs = KeyFilter { user_id: Some("bob".into()), ..all.clone() };
+        let old = KeyFilter { created_before: Some(NOW.minus(DAY)), ..all.clone() };
+        assert_eq!(ids(store.list_keys(&all).await.unwrap()), ["bobs", "expired", "disabled", "newest"]);
+        assert_eq!(ids(store.list_keys(&good).await.unwrap()), ["bobs", "newest"]);
+        assert_eq!(ids(store.list_keys(&bobs).await.unwrap()), ["bobs"]);
+        assert_eq!(ids(store.list_keys(&old).await.unwrap()), ["bobs", "expired"]);
+    }
+
+    #[tokio::test]
+    async fn expired_keys_are_deactivated_whatever_form_their_time_has() {
+        let (folder, store) = Folder::migrated().await;
+        for (key_id, expires_at) in [
+            ("ours", "2026-11-22 10:00:00.000"),
+            ("zulu", "2026-11-22T10:00:00Z"),
+            ("offset", "2026-11-22T12:00:00+02:00"),
+            ("later", "2026-11-22T10:00:00-01:00"),
+        ] {
+            store.insert_key(hash(key_id), record(key_id)).await.unwrap();
+            folder.shell().execute("UPDATE api_keys SET expires_at = ?2 WHERE key_id = ?1", [key_id, expires_at]).unwrap();
+        }
+        assert_eq!(store.deactivate_expired(NOW).await.unwrap(), 3);
+        assert_eq!(store.deactivate_expired(NOW).await.unwrap(), 0);
+        assert!(store.get_key(&"later".into()).await.unwrap().unwrap().is_active);
+    }
+
+    #[tokio::test]
+    async fn a_secret_from_elsewhere_is_known_as_foreign_even_when_it_was_rotated_out() {
+        let (folder, store, id) = with_key("k").await;
+        assert!(!store.has_foreign_keys().await.unwrap());
+        folder.shell().execute("UPDATE api_keys SET minted = FALSE", []).unwrap();
+        assert!(store.has_foreign_keys().await.unwrap());
+        store.rotate_key(&id, secret("new"), DAY, NOW).await.unwrap();
+        assert!(store.has_foreign_keys().await.unwrap());
+        store.rotate_key(&id, secret("newer"), Duration::ZERO, NOW).await.unwrap();
+        assert!(!store.has_foreign_keys().await.unwrap());
+    }
+}

@@ -7,6 +7,8 @@ mod gateways;
 mod keys;
 mod migrate;
 mod record;
+#[cfg(test)]
+pub(crate) mod testing;
 mod usage;
 
 pub use connections::SqliteStore;
