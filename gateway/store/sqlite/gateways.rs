@@ -61,3 +61,41 @@ fn report(row: &Row<'_>) -> rusqlite::Result<GatewayReport> {
     let silent_for = Duration::from_secs_f64(row.get(2)?);
     Ok(GatewayReport { gateway_id: row.get(0)?, seen_version: row.get(1)?, silent_for })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Folder;
+
+    #[tokio::test]
+    async fn a_gateway_is_listed_with_its_last_report_until_it_says_that_it_ends() {
+        let (_folder, store) = Folder::migrated().await;
+        store.report_gateway("a", 1).await.unwrap();
+        store.report_gateway("b", 1).await.unwrap();
+        store.report_gateway("a", 7).await.unwrap();
+        let seen = |reports: Vec<super::GatewayReport>| -> Vec<(String, i64)> {
+            reports.into_iter().map(|report| (report.gateway_id, report.seen_version)).collect()
+        };
+        assert_eq!(seen(store.gateways().await.unwrap()), [("a".to_owned(), 7), ("b".to_owned(), 1)]);
+        store.forget_gateway("a").await.unwrap();
+        assert_eq!(seen(store.gateways().await.unwrap()), [("b".to_owned(), 1)]);
+    }
+
+    #[tokio::test]
+    async fn silence_is_measured_and_after_a_day_a_gateway_is_forgotten() {
+        let (folder, store) = Folder::migrated().await;
+        folder
+            .shell()
+            .execute_batch(
+                "INSERT INTO api_gateways VALUES
+                    ('silent', 1, strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 hour')),
+                    ('lost', 1, strftime('%Y-%m-%d %H:%M:%f', 'now', '-25 hours'))",
+            )
+            .unwrap();
+        store.report_gateway("talking", 1).await.unwrap();
+        let reports = store.gateways().await.unwrap();
+        let names: Vec<&str> = reports.iter().map(|report| report.gateway_id.as_str()).collect();
+        assert_eq!(names, ["silent", "talking"]);
+        assert!((3600..3700).contains(&reports[0].silent_for.as_secs()));
+        assert!(reports[1].silent_for.as_secs() < 60);
+    }
+}
