@@ -12,9 +12,6 @@ use crate::store::Store;
 /// Where a configuration is looked for when none is named.
 const DEFAULT_PATHS: [&str; 2] = ["gateway.toml", "/etc/hokusai-gateway/gateway.toml"];
 
-/// What commands that only ask the store work with where there is no file: every default, and a route because there must be one.
-const NO_FILE: &str = "[[routes]]\npath = \"/\"\nauth = \"none\"\nrespond = { status = 404 }\n";
-
 pub struct Tools {
     pub config: Config,
     pub store: Store,
@@ -27,7 +24,7 @@ impl Tools {
     pub fn open(common: &Common) -> anyhow::Result<Self> {
         let config = match config_path(common) {
             Some(path) => config::load(&path, &environment)?,
-            None => config::parse(NO_FILE, Path::new("."), &environment)?,
+            None => config::without_file(Path::new("."), &environment)?,
         };
         let logging = Logging::start(&config.log, Console::Quiet, common.log_file.as_deref())?;
         let StoreUrl::Sqlite(file) = &config.store.url;

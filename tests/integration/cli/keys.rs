@@ -65,7 +65,7 @@ fn a_list_holds_what_was_asked_for() {
     };
     assert!(ids(&[]).is_empty());
     let ann = text(&place.create(&[]), "key_id").to_owned();
-    let bob = text(&place.create(&["--user", "bob"]), "key_id").to_owned();
+    let bob = text(&place.create_for("bob", "ci", &[]), "key_id").to_owned();
     let old = text(&place.create(&["--expires-in", "1h"]), "key_id").to_owned();
     let ancient =
         "UPDATE api_keys SET created_at = '2001-01-01 00:00:00.000', expires_at = '2001-02-01 00:00:00.000' WHERE key_id = ?1";
@@ -174,7 +174,7 @@ fn a_waiting_revocation_names_the_gateway_that_fell_silent() {
 #[test]
 fn the_user_of_the_environment_is_the_default_one() {
     let place = Place::new();
-    place.create(&["--user", "bob"]);
+    place.create_for("bob", "ci", &[]);
     let with_ann = |args: &[&str]| Ran::of(place.command(args).env("HOKUSAI_USER_ID", "ann").output().unwrap()).answer();
     assert_eq!(with_ann(&["keys", "create", "--name", "ci", "--json"])["user_id"], "ann");
     assert_eq!(with_ann(&["keys", "list", "--json"]).as_array().unwrap().len(), 1);
@@ -209,8 +209,8 @@ fn a_key_is_printed_once_and_nowhere_else() {
 #[test]
 fn a_row_that_cannot_be_read_hides_no_other_and_is_an_error() {
     let place = Place::new();
-    let broken = place.create(&["--name", "broken"]);
-    place.create(&["--name", "sound"]);
+    let broken = place.create_for("ann", "broken", &[]);
+    place.create_for("ann", "sound", &[]);
     let id = text(&broken, "key_id");
     place.database().execute("UPDATE api_keys SET allowed_ips = '[\"10.0.0\"]' WHERE key_id = ?1", [id]).unwrap();
     let ran = place.run(&["keys", "list", "--json"]);

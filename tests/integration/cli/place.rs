@@ -54,8 +54,13 @@ impl Place {
         self.run(&[args, &["--json"]].concat()).answer()
     }
 
+    /// A key of ann's named `ci`.
     pub fn create(&self, args: &[&str]) -> Value {
-        self.answer(&[&["keys", "create", "--user", "ann", "--name", "ci"], args].concat())
+        self.create_for("ann", "ci", args)
+    }
+
+    pub fn create_for(&self, user: &str, name: &str, args: &[&str]) -> Value {
+        self.answer(&[&["keys", "create", "--user", user, "--name", name], args].concat())
     }
 }
 

@@ -75,8 +75,8 @@ fn nothing_remains_to_be_said_of_a_key_without_a_limit() {
 #[test]
 fn the_most_active_keys_come_first() {
     let place = Place::new();
-    let quiet = place.create(&["--name", "quiet"]);
-    let busy = place.create(&["--name", "busy", "--user", "bob"]);
+    let quiet = place.create_for("ann", "quiet", &[]);
+    let busy = place.create_for("bob", "busy", &[]);
     use_key(&place, &quiet, 2, 4.0);
     use_key(&place, &busy, 3, 10.0);
     let top = place.answer(&["usage", "top"]);
