@@ -1,0 +1,88 @@
+//! `[store]`: where keys and usage are kept.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::forms::positive_duration;
+use super::problem::Complaint;
+use super::section::Section;
+
+/// `[store]`
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub url: StoreUrl,
+    /// Questions that can be under way at once.
+    pub pool_size: NonZeroUsize,
+    /// For one question; more than zero.
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    Sqlite(PathBuf),
+}
+
+pub(super) fn read(section: &mut Section<'_>) -> Store {
+    let base_dir = section.reading.base_dir;
+    let form = |text: &str| store_url(text, base_dir);
+    let url = section.text("url", "sqlite:gateway.db", form);
+    section.text("listen_url", "", |text| if text.is_empty() { Ok(()) } else { Err(Complaint::later("is")) });
+    Store {
+        url: section.env("DATABASE_URL", "url", form).unwrap_or(url),
+        pool_size: NonZeroUsize::new(section.integer("pool_size", 8, 1..=1024)).expect("at least 1"),
+        timeout: section.text("timeout", "2s", positive_duration),
+    }
+}
+
+/// `sqlite:file.db`, `sqlite://file.db` or `sqlite:///folder/file.db`. The text may hold a password: it is never repeated.
+fn store_url(text: &str, base_dir: &Path) -> Result<StoreUrl, Complaint> {
+    let Some(path) = text.strip_prefix("sqlite:") else { return Err(no_sqlite(text)) };
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path.ends_with('/') {
+        return Err(Complaint::new("names no file").hint("write it like sqlite:gateway.db"));
+    }
+    if path.starts_with(":memory:") {
+        return Err(
+            Complaint::new("must be a file: what is kept in memory is lost at the end").hint("write it like sqlite:gateway.db")
+        );
+    }
+    if path.contains('?') {
+        return Err(Complaint::new("takes no options after a `?`").hint("the gateway sets SQLite up by itself"));
+    }
+    Ok(StoreUrl::Sqlite(base_dir.join(path)))
+}
+
+fn no_sqlite(text: &str) -> Complaint {
+    match text.split_once(':').map(|(scheme, _)| scheme) {
+        Some("postgres" | "postgresql") => Complaint::later("PostgreSQL is").hint("use SQLite, like sqlite:gateway.db"),
+        _ => Complaint::new("is no URL of a store").hint("write it like sqlite:gateway.db"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_file_is_relative_to_the_folder_and_an_absolute_one_is_not() {
+        for (text, file) in [
+            ("sqlite:a.db", "/etc/gw/a.db"),
+            ("sqlite:data/a.db", "/etc/gw/data/a.db"),
+            ("sqlite://a.db", "/etc/gw/a.db"),
+            ("sqlite:/var/a.db", "/var/a.db"),
+            ("sqlite:///var/a.db", "/var/a.db"),
+        ] {
+            let url = store_url(text, Path::new("/etc/gw")).expect("a store");
+            assert_eq!(url, StoreUrl::Sqlite(file.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_repeated() {
+        for text in ["postgres://u:hunter2@h/d", "mysql://u:hunter2@h/d", "u:hunter2@h", "hunter2"] {
+            let complaint = store_url(text, Path::new(".")).expect_err("no SQLite");
+            assert!(!format!("{complaint:?}").contains("hunter2"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `[[upstreams]]`: what stands behind the gateway.
+
+use std::time::Duration;
+
+use super::forms::{one_of, positive_duration};
+use super::hosts;
+use super::problem::Complaint;
+use super::section::Section;
+
+/// `[[upstreams]]`
+#[derive(Debug)]
+pub struct Upstream {
+    pub name: String,
+    /// At least one.
+    pub servers: Vec<ServerAddress>,
+    /// More than zero, like the others.
+    pub connect_timeout: Duration,
+    /// From the end of the request to the head of the response.
+    pub response_timeout: Duration,
+    /// The longest pause within a response body.
+    pub body_timeout: Duration,
+}
+
+/// Where one server of an upstream listens: `http://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServerAddress {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// Never 0.
+    pub port: u16,
+}
+
+/// Balancing, of which there is one kind so far.
+#[derive(Clone, Copy)]
+enum Balance {
+    RoundRobin,
+    LeastConnections,
+}
+
+pub(super) fn read(section: &mut Section<'_>) -> Upstream {
+    let name = section.required_text("name", |text| Ok(text.to_owned())).unwrap_or_default();
+    if section.has("name") && !is_upstream_name(&name) {
+        section.complain("name", Complaint::new(format!("`{name}` must be 1 to 64 letters, digits, `-`, `_` and `.`")));
+    }
+    let balance = one_of(&[("round-robin", Balance::RoundRobin), ("least-connections", Balance::LeastConnections)]);
+    section.text("balance", "round-robin", |text| match balance(text)? {
+        Balance::RoundRobin => Ok(()),
+        Balance::LeastConnections => Err(Complaint::later("is")),
+    });
+    section.later("health_check");
+    Upstream {
+        name,
+        servers: section.filled_list("servers", &[], server_address),
+        connect_timeout: section.text("connect_timeout", "2s", positive_duration),
+        response_timeout: section.text("response_timeout", "60s", positive_duration),
+        body_timeout: section.text("body_timeout", "60s", positive_duration),
+    }
+}
+
+/// It becomes a label of metrics.
+fn is_upstream_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// `http://host`, `http://host:port`, a `/` at the end allowed. A text with a user in it is never repeated.
+fn server_address(text: &str) -> Result<ServerAddress, Complaint> {
+    let example = "write it like http://127.0.0.1:8000";
+    let authority = match text.split_once("://") {
+        _ if text.contains('@') => return Err(Complaint::new("holds a user or a password, which are not sent").hint(example)),
+        Some(("http", authority)) => authority,
+        Some((scheme @ ("https" | "h2c"), _)) => return Err(Complaint::later(&format!("{scheme}:// is")).hint("use http://")),
+        _ => return Err(Complaint::new(format!("`{text}` is no URL of a server")).hint(example)),
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    if authority.contains(['/', '?', '#']) {
+        return Err(Complaint::new(format!("`{text}` has a path")).hint("a server has none; `rewrite` of a route adds one"));
+    }
+    let (host, port) = hosts::split_port(authority);
+    let host =
+        hosts::bracketed(host).map(|address| address.to_string()).or_else(|| hosts::is_name(host).then(|| host.to_owned()));
+    let port = port.map_or(Some(80), |port| port.parse().ok().filter(|&port| port != 0));
+    match (host, port) {
+        (Some(host), Some(port)) => Ok(ServerAddress { host, port }),
+        (None, _) => Err(Complaint::new(format!("`{text}` names no host")).hint(example)),
+        (_, None) => Err(Complaint::new(format!("`{text}` has no port between 1 and 65535")).hint(example)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_write_a_server_is_read() {
+        for (text, host, port) in [
+            ("http://127.0.0.1:8000", "127.0.0.1", 8000),
+            ("http://app.internal", "app.internal", 80),
+            ("http://my_app:1/", "my_app", 1),
+            ("http://[::1]:8000", "::1", 8000),
+            ("http://[2001:DB8::1]", "2001:db8::1", 80),
+        ] {
+            assert_eq!(server_address(text).expect("a server"), ServerAddress { host: host.into(), port }, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_repeated() {
+        for text in ["http://u:hunter2@h", "https://u:hunter2@h", "u:hunter2@h", "http://h/hunter2@"] {
+            let complaint = server_address(text).expect_err("not sent");
+            assert!(!format!("{complaint:?}").contains("hunter2"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The configuration as an operator meets it: every example loads, every mistake is told with its place and what to do.
+//!
+//! `tests/config/invalid/` holds a file for each key, named by the key, and one for each other rule (`rule-…`), with the
+//! expected message beside it. `# env: NAME=value` in a file sets a variable. `UPDATE_EXPECTED=1` writes the messages anew:
+//! read each as someone would who has to put it right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hokusai_gateway::config::{self, Config, Problems};
+
+/// Keys that only later versions read; not in the example.
+const LATER: [&str; 6] =
+    ["redis", "server.tls", "server.proxy_protocol", "store.listen_url", "upstreams.balance", "upstreams.health_check"];
+/// At least so many rules have a file.
+const RULES: usize = 20;
+
+#[test]
+fn every_invalid_file_is_refused_with_its_message() {
+    let files = files("tests/config/invalid");
+    assert!(files.len() >= known_keys().len() + RULES, "only {} files were read", files.len());
+    for file in files {
+        let message = format!("{}\n", problems_of(&file));
+        let expected = file.with_extension("txt");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            fs::write(&expected, &message).expect("the message can be written");
+        }
+        assert_eq!(fs::read_to_string(&expected).unwrap_or_default(), message, "{}", file.display());
+    }
+}
+
+#[test]
+fn every_key_has_an_invalid_file_that_complains_of_it_alone() {
+    let keys = known_keys();
+    assert!(keys.len() > 70, "only {} keys were found", keys.len());
+    for key in keys {
+        let problems = problems_of(&Path::new("tests/config/invalid").join(format!("{key}.toml")));
+        for problem in problems.0 {
+            let path = without_indices(&problem.path);
+            assert!(path == key || path.starts_with(&format!("{key}.")), "{key}.toml complains of {path}");
+            assert!(problem.place.is_some(), "{key}.toml complains of no line");
+        }
+    }
+}
+
+#[test]
+fn every_valid_file_loads() {
+    let files = files("tests/config/valid");
+    assert!(files.len() >= 4, "only {} files were read", files.len());
+    for file in files {
+        config::load(&file, &|_| None).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
+fn the_example_loads_as_it_is_and_with_every_key_uncommented() {
+    config::load(Path::new("gateway.toml"), &|_| None).unwrap_or_else(|error| panic!("{error}"));
+    parse(&uncommented_example()).unwrap_or_else(|problems| panic!("{problems}"));
+}
+
+#[test]
+fn the_example_shows_every_key() {
+    let mut shown = BTreeSet::new();
+    collect_keys("", &uncommented_example().parse().expect("TOML"), &mut shown);
+    let known: BTreeSet<_> = known_keys().into_iter().filter(|key| !LATER.contains(&key.as_str())).collect();
+    assert_eq!(known.difference(&shown).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let sections = |text: &str| text[text.find("[server]").expect("the sections follow the routes")..].to_owned();
+    let example = uncommented_example();
+    let routes = MINIMAL.to_owned();
+    let shown = parse(&format!("{routes}{}", sections(&example))).expect("the example is valid");
+    let default = parse(&routes).expect("a minimal file is valid");
+    assert_eq!(format!("{shown:#?}"), format!("{default:#?}"));
+}
+
+const MINIMAL: &str = r#"
+[[upstreams]]
+name = "app"
+servers = ["http://127.0.0.1:8000"]
+[[routes]]
+path = "/"
+upstream = "app"
+"#;
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    config::parse(text, Path::new(""), &|_| None)
+}
+
+fn problems_of(file: &Path) -> Problems {
+    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let variables: BTreeMap<_, _> = text.lines().filter_map(|line| line.strip_prefix("# env: ")?.split_once('=')).collect();
+    let result = config::parse(&text, Path::new(""), &|name| variables.get(name).map(ToString::to_string));
+    result.map(|_| ()).expect_err(&format!("{} is invalid", file.display()))
+}
+
+/// All `.toml` files of a folder.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the folder is there");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    files
+}
+
+/// Every key there is, as the gateway itself names them to who writes an unknown one into each table.
+fn known_keys() -> BTreeSet<String> {
+    const EVERY_TABLE: &str = r#"
+        0000000000000000000000 = 0
+        server.0000000000000000000000 = 0
+        admin.0000000000000000000000 = 0
+        store.0000000000000000000000 = 0
+        keys.0000000000000000000000 = 0
+        limits.0000000000000000000000 = 0
+        client_ip.0000000000000000000000 = 0
+        usage.0000000000000000000000 = 0
+        log.0000000000000000000000 = 0
+        identity_headers.0000000000000000000000 = 0
+        [[upstreams]]
+        0000000000000000000000 = 0
+        [[routes]]
+        0000000000000000000000 = 0
+        timeouts.0000000000000000000000 = 0
+        request_headers.0000000000000000000000 = 0
+        response_headers.0000000000000000000000 = 0
+        cors.0000000000000000000000 = 0
+        redirect.0000000000000000000000 = 0
+        respond.0000000000000000000000 = 0
+    "#;
+    let problems = parse(EVERY_TABLE).expect_err("no table has such a key").0;
+    let mut keys = BTreeSet::new();
+    for problem in &problems {
+        let Some(table) = without_indices(&problem.path).strip_suffix("0000000000000000000000").map(str::to_owned) else {
+            continue;
+        };
+        let known = problem.hint.as_deref().and_then(|hint| hint.strip_prefix("known: ")).expect("the known keys are named");
+        keys.extend(known.split(", ").map(|key| format!("{table}{key}")));
+    }
+    let tables: BTreeSet<_> = keys.iter().filter_map(|key| Some(key.rsplit_once('.')?.0.to_owned())).collect();
+    keys.difference(&tables).cloned().collect()
+}
+
+/// `routes[1].scopes[0]` is `routes.scopes`.
+fn without_indices(path: &str) -> String {
+    path.split(['[', ']']).step_by(2).collect()
+}
+
+fn uncommented_example() -> String {
+    let example = fs::read_to_string("gateway.toml").expect("the example is there");
+    let uncommented = |line: &str| match line.strip_prefix('#') {
+        Some(key) if key.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => format!("{key}\n"),
+        _ => format!("{line}\n"),
+    };
+    example.lines().map(uncommented).collect()
+}
+
+fn collect_keys(path: &str, table: &toml::Table, keys: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        items.iter().filter_map(toml::Value::as_table).for_each(|table| collect_keys(&path, table, keys));
+        keys.insert(path);
+    }
+}
