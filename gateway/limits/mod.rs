@@ -1,1 +1,191 @@
-//! limits
+//! Hourly limits. A request takes a permit from its key's [`Cell`], which holds a lease of several; when that is spent, the
+//! authority over the hour's count (the store) is asked for the next.
+//!
+//! What must stay true here:
+//! - No request waits longer than [`PATIENCE`] for the authority. Once a question took longer, requests ask no more: they are
+//!   decided here (`limits.on_redis_failure`) until a round in the background has found the authority well again.
+//! - A question, once sent, is waited for to its end, whoever has left meanwhile: its answer may hold a lease.
+//! - What an earlier run of the gateway left in the spool is settled before the first question.
+
+mod cell;
+mod lease;
+mod lease_file;
+mod rounds;
+
+use std::io;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+pub use self::cell::Cell;
+use self::cell::{Cells, Taken};
+use self::lease::Question;
+pub use self::lease::Verdict;
+use self::lease_file::{LeaseFile, LeftOver};
+use crate::clock;
+use crate::config::OnAuthorityFailure;
+use crate::drain::Tasks;
+use crate::model::ids::KeyId;
+use crate::model::lease::LeaseAnswer;
+use crate::store::{Store, StoreError};
+
+/// For one question. A request that waits longer is worse off than one decided here.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The limits of all keys in this gateway. Shared by the workers and the background.
+#[derive(Debug)]
+pub struct Limiter {
+    store: Store,
+    spool_id: String,
+    file: Arc<LeaseFile>,
+    policy: OnAuthorityFailure,
+    tasks: Tasks,
+    background: Handle,
+    cells: Mutex<Cells>,
+    /// Those that hold or owe something.
+    active: Mutex<Vec<Arc<Cell>>>,
+    is_away: AtomicBool,
+    /// Until it is settled. Locked for a whole round, so that there is one at a time.
+    left_over: tokio::sync::Mutex<Option<LeftOver>>,
+}
+
+impl Limiter {
+    /// Settles what an earlier run left, as far as the store answers, and starts the rounds on `background`, until `tasks` stop.
+    /// `folder` is the spool's, and `spool_id` its name; nobody else may use either. Fails if the file `leases` there cannot
+    /// be opened.
+    pub async fn start(
+        folder: &Path,
+        spool_id: &str,
+        store: Store,
+        policy: OnAuthorityFailure,
+        tasks: Tasks,
+        background: Handle,
+    ) -> io::Result<Arc<Self>> {
+        let (file, left_over) = LeaseFile::open(folder)?;
+        let limiter = Arc::new(Self {
+            store,
+            spool_id: spool_id.to_owned(),
+            file,
+            policy,
+            tasks,
+            background,
+            cells: Mutex::new(Cells::new()),
+            active: Mutex::default(),
+            is_away: AtomicBool::new(false),
+            left_over: tokio::sync::Mutex::new(Some(left_over)),
+        });
+        limiter.start_rounds().await;
+        Ok(limiter)
+    }
+
+    /// The cell of a key, to be kept with its record. The same one for as long as anybody keeps it.
+    pub fn cell(&self, key_id: &KeyId) -> Arc<Cell> {
+        self.cells().find_or_make(key_id)
+    }
+
+    /// One request, when [`Cell::try_take`] could not decide it. `limit` is per hour, above zero.
+    pub async fn take(self: &Arc<Self>, cell: &Arc<Cell>, limit: u64) -> Verdict {
+        loop {
+            let answered = cell.answered();
+            let now = clock::now();
+            if self.is_away.load(Ordering::Relaxed) {
+                self.enlist(cell);
+                return cell.take_alone(limit, now, self.policy);
+            }
+            match cell.take_or_ask(limit, now, &self.file) {
+                Taken::Decided(verdict) => return verdict,
+                Taken::Ask(question) => self.ask(cell, question),
+                Taken::Wait => {}
+            }
+            answered.await;
+        }
+    }
+
+    /// The key's hour was reset in the store.
+    pub fn reset(&self, key_id: &KeyId) {
+        if let Some(cell) = self.cells().find(key_id) {
+            cell.reset();
+        }
+    }
+
+    /// Any hour may have been reset: what changed in the store could not be followed.
+    pub fn reset_all(&self) {
+        self.cells().all().for_each(|cell| cell.reset());
+    }
+
+    /// Gives back what is held, once no request comes any more. What cannot be given back now is at the next start.
+    pub async fn close(&self) {
+        self.round(Duration::ZERO).await;
+    }
+
+    fn ask(self: &Arc<Self>, cell: &Arc<Cell>, question: Question) {
+        self.enlist(cell);
+        let under_way = UnderWay { limiter: Arc::clone(self), cell: Arc::clone(cell), question, answer: None };
+        self.tasks.spawn_on(&self.background, under_way.exchange());
+    }
+
+    fn enlist(&self, cell: &Arc<Cell>) {
+        if cell.enlist() {
+            self.active().push(Arc::clone(cell));
+        }
+    }
+
+    fn lost(&self, error: &StoreError) {
+        if !self.is_away.swap(true, Ordering::Relaxed) {
+            tracing::warn!(policy = ?self.policy, "the store cannot be asked for hourly limits: {error}");
+        }
+    }
+
+    fn found(&self) {
+        if self.is_away.swap(false, Ordering::Relaxed) {
+            tracing::info!("the store is asked for hourly limits again");
+        }
+    }
+
+    fn cells(&self) -> MutexGuard<'_, Cells> {
+        self.cells.lock().expect("nothing panics while it holds the cells")
+    }
+
+    fn active(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
+        self.active.lock().expect("nothing panics while it holds the list")
+    }
+}
+
+/// A question under way. However it ends, its cell and those who wait there hear of it.
+struct UnderWay {
+    limiter: Arc<Limiter>,
+    cell: Arc<Cell>,
+    question: Question,
+    answer: Option<LeaseAnswer>,
+}
+
+impl UnderWay {
+    async fn exchange(mut self) {
+        let limiter = Arc::clone(&self.limiter);
+        let spool_id = self.question.spooled.then_some(limiter.spool_id.as_str());
+        let mut answer = pin!(limiter.store.lease(self.cell.key_id(), spool_id, self.question.request));
+        let answer = match tokio::time::timeout(PATIENCE, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                limiter.lost(&StoreError::Timeout(PATIENCE));
+                self.cell.wake();
+                answer.await
+            }
+        };
+        self.answer = answer.inspect_err(|error| limiter.lost(error)).ok();
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.answer.is_none() {
+            // Also when the background is gone, so that nobody waits for it.
+            self.limiter.is_away.store(true, Ordering::Relaxed);
+        }
+        self.cell.end_question(&self.question, self.answer.as_ref(), clock::now());
+    }
+}

@@ -5,6 +5,7 @@ pub mod api_key;
 pub mod ids;
 pub mod key_hash;
 pub mod key_record;
+pub mod lease;
 pub mod quota;
 pub mod timestamp;
 pub mod usage_event;

@@ -5,6 +5,7 @@ mod connections;
 mod errors;
 mod gateways;
 mod keys;
+pub(crate) mod leases;
 mod migrate;
 mod record;
 #[cfg(test)]

@@ -1,0 +1,209 @@
+//! A key's place in this gateway: its allowance, shared by all threads that serve its requests.
+//!
+//! What must stay true here: a key has one cell while anything of its hour is held or owed, and one question under way at most.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::lease::{Allowance, Question, Report, Step, Verdict};
+use super::lease_file::{LeaseFile, Slot};
+use crate::config::OnAuthorityFailure;
+use crate::model::ids::KeyId;
+use crate::model::lease::LeaseAnswer;
+use crate::model::timestamp::Timestamp;
+
+/// Cells there may be before those that nobody holds any more are looked for.
+const CELLS_BEFORE_SWEEP: usize = 1024;
+
+/// Kept with the key's record, so that a request need not look for it.
+#[derive(Debug)]
+pub struct Cell {
+    key_id: KeyId,
+    state: Mutex<State>,
+    answered: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    allowance: Allowance,
+    slot: Option<Slot>,
+    is_asking: bool,
+    is_listed: bool,
+}
+
+pub(super) enum Taken {
+    Decided(Verdict),
+    /// Send this, then wait for the answer.
+    Ask(Question),
+    /// Somebody has asked: wait for the answer.
+    Wait,
+}
+
+impl Cell {
+    /// One request under the limit its key has now (per hour, above zero). Short, and asks nobody; `None`:
+    /// [`Limiter::take`](super::Limiter::take) will.
+    pub fn try_take(&self, limit: u64, now: Timestamp) -> Option<Verdict> {
+        self.state().take(limit, now)
+    }
+
+    pub(super) fn new(key_id: KeyId) -> Self {
+        Self { key_id, state: Mutex::default(), answered: Notify::new() }
+    }
+
+    pub(super) fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+
+    pub(super) fn take_or_ask(&self, limit: u64, now: Timestamp, file: &Arc<LeaseFile>) -> Taken {
+        let mut state = self.state();
+        if let Some(verdict) = state.take(limit, now) {
+            return Taken::Decided(verdict);
+        }
+        if state.is_asking {
+            return Taken::Wait;
+        }
+        state.is_asking = true;
+        state.slot = state.slot.take().or_else(|| file.reserve());
+        let spooled = state.slot.is_some() && !file.is_failing();
+        Taken::Ask(state.allowance.ask(limit, now, spooled))
+    }
+
+    pub(super) fn take_alone(&self, limit: u64, now: Timestamp, policy: OnAuthorityFailure) -> Verdict {
+        let mut state = self.state();
+        state.take(limit, now).unwrap_or_else(|| state.allowance.take_alone(limit, now, policy))
+    }
+
+    /// The end of a question, in whatever way. `None`: it has no answer.
+    pub(super) fn end_question(&self, question: &Question, answer: Option<&LeaseAnswer>, now: Timestamp) {
+        let mut state = self.state();
+        state.is_asking = false;
+        match answer {
+            Some(answer) => state.allowance.answered(question, answer, now),
+            None => state.allowance.unanswered(question),
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// Completes at the next [`wake`](Self::wake) after this call.
+    pub(super) fn answered(&self) -> Notified<'_> {
+        self.answered.notified()
+    }
+
+    pub(super) fn wake(&self) {
+        self.answered.notify_waiters();
+    }
+
+    pub(super) fn report(&self, now: Timestamp, idle: Duration) -> Option<Report> {
+        self.state().allowance.report(now, idle)
+    }
+
+    pub(super) fn confirmed(&self, report: &Report) {
+        self.state().allowance.confirmed(report);
+    }
+
+    pub(super) fn unconfirmed(&self, report: &Report) {
+        self.state().allowance.unconfirmed(report);
+    }
+
+    pub(super) fn reset(&self) {
+        self.state().allowance.reset();
+    }
+
+    /// Whether the cell has to be put on the list of those with something to report.
+    pub(super) fn enlist(&self) -> bool {
+        !std::mem::replace(&mut self.state().is_listed, true)
+    }
+
+    /// Whether the cell left that list: it has nothing to report, now or soon.
+    pub(super) fn retire(&self) -> bool {
+        let mut state = self.state();
+        if state.is_asking || !state.allowance.is_settled() {
+            return false;
+        }
+        state.is_listed = false;
+        state.slot = None;
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the cell")
+    }
+}
+
+impl State {
+    fn take(&mut self, limit: u64, now: Timestamp) -> Option<Verdict> {
+        loop {
+            match self.allowance.take(limit, now) {
+                Step::Decided(verdict) => return Some(verdict),
+                Step::Ask => return None,
+                Step::Open(portion) => match self.slot.as_ref().and_then(|slot| slot.write(portion)) {
+                    Some(()) => self.allowance.opened(portion),
+                    None => self.allowance.end_lease(),
+                },
+            }
+        }
+    }
+}
+
+/// The cells by key. Does not keep them: records do, and the list of those with something to report.
+#[derive(Debug)]
+pub(super) struct Cells {
+    by_key: HashMap<KeyId, Weak<Cell>>,
+    sweep_at: usize,
+}
+
+impl Cells {
+    pub(super) fn new() -> Self {
+        Self { by_key: HashMap::new(), sweep_at: CELLS_BEFORE_SWEEP }
+    }
+
+    pub(super) fn find(&self, key_id: &KeyId) -> Option<Arc<Cell>> {
+        self.by_key.get(key_id).and_then(Weak::upgrade)
+    }
+
+    pub(super) fn find_or_make(&mut self, key_id: &KeyId) -> Arc<Cell> {
+        if let Some(cell) = self.find(key_id) {
+            return cell;
+        }
+        if self.by_key.len() >= self.sweep_at {
+            self.by_key.retain(|_, cell| cell.strong_count() > 0);
+            self.sweep_at = CELLS_BEFORE_SWEEP.max(self.by_key.len() * 2);
+        }
+        let cell = Arc::new(Cell::new(key_id.clone()));
+        self.by_key.insert(key_id.clone(), Arc::downgrade(&cell));
+        cell
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = Arc<Cell>> {
+        self.by_key.values().filter_map(Weak::upgrade)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_cell_while_anybody_holds_it() {
+        let mut cells = Cells::new();
+        let cell = cells.find_or_make(&"a".into());
+        assert!(Arc::ptr_eq(&cell, &cells.find_or_make(&"a".into())));
+        assert!(!Arc::ptr_eq(&cell, &cells.find_or_make(&"b".into())));
+    }
+
+    #[test]
+    fn keys_that_nobody_holds_do_not_fill_the_memory() {
+        let mut cells = Cells::new();
+        let held = cells.find_or_make(&"held".into());
+        for n in 0..10 * CELLS_BEFORE_SWEEP {
+            cells.find_or_make(&n.to_string().into());
+        }
+        assert!(cells.by_key.len() <= CELLS_BEFORE_SWEEP + 1, "{}", cells.by_key.len());
+        assert!(Arc::ptr_eq(&held, &cells.find_or_make(&"held".into())));
+    }
+}
