@@ -5,6 +5,8 @@ pub mod attempt;
 pub mod client;
 pub mod cors;
 pub mod failure;
+pub mod fixed;
+pub mod forward;
 pub mod framing;
 pub mod handle;
 pub mod headers;

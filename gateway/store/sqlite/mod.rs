@@ -4,6 +4,7 @@ mod changes;
 mod connections;
 mod errors;
 mod key_changes;
+mod gateways;
 mod keys;
 pub(crate) mod leases;
 mod migrate;
@@ -14,3 +15,4 @@ mod usage;
 
 pub use connections::SqliteStore;
 pub use key_changes::NewSecret;
+pub use gateways::GatewayReport;
