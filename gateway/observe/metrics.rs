@@ -221,7 +221,8 @@ pub struct Tallies {
 #[derive(Debug)]
 pub struct Finished<'a> {
     pub route: RouteLabel,
-    pub method: &'a Method,
+    /// `None` where it could not be read.
+    pub method: Option<&'a Method>,
     pub status: StatusCode,
     pub auth: Option<AuthResult>,
     pub upstream: Option<(UpstreamLabel, UpstreamResult)>,
@@ -232,7 +233,7 @@ pub struct Finished<'a> {
 impl Shard {
     pub fn finish(&self, finished: &Finished<'_>) {
         let mut tallies = self.tallies.lock().expect("nothing panics while it counts");
-        let request = (finished.route, standard_method(finished.method), finished.status.as_u16());
+        let request = (finished.route, finished.method.and_then(standard_method), finished.status.as_u16());
         *tallies.requests.entry(request).or_default() += 1;
         if let Some(auth) = finished.auth {
             *tallies.auth.entry(auth).or_default() += 1;
@@ -372,7 +373,7 @@ mod tests {
             let shard = metrics.shard();
             shard.finish(&Finished {
                 route,
-                method: &Method::GET,
+                method: Some(&Method::GET),
                 status: StatusCode::OK,
                 auth: Some(AuthResult::Ok),
                 upstream: None,

@@ -15,4 +15,5 @@ pub mod record;
 pub mod respond;
 pub mod target;
 pub mod tunnel;
+pub mod unparsed;
 pub mod worker;
