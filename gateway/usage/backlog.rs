@@ -249,7 +249,7 @@ impl Backlog {
 
     fn remove_file(&self, number: u64) {
         let path = segment::path(&self.folder, number);
-        if let Err(error) = std::fs::remove_file(&path) {
+        if let Err(error) = segment::remove(&path) {
             tracing::warn!(file = %path.display(), %error, "a usage journal that is done with cannot be removed");
         }
     }

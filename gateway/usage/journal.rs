@@ -262,6 +262,16 @@ mod tests {
         assert_eq!(fixture.metrics.usage_spooled.get(), 0);
     }
 
+    #[test]
+    fn the_room_of_a_dropped_segment_is_free_although_it_is_still_open() {
+        let fixture = Fixture::new();
+        let (mut journal, backlog) = fixture.open(ROOM);
+        append(&mut journal, 0..10);
+        let file = journal.newest.as_ref().unwrap().file.clone();
+        assert!(backlog.drop_oldest(&"a test"));
+        assert_eq!(file.metadata().unwrap().len(), 0);
+    }
+
     /// A file that is always full stands in for the newest segment.
     fn fill_disk_under(journal: &mut Journal) {
         let file = File::options().read(true).write(true).open("/dev/full").unwrap();
