@@ -22,7 +22,8 @@ use tokio::sync::oneshot;
 use super::errors;
 use crate::store::StoreError;
 
-/// Questions that may wait for one kind of connection. More than can be answered in time, and a bound on memory while the disk hangs.
+/// Questions that may wait for one kind of connection: more than can be answered in time, and a bound on memory while the disk
+/// hangs.
 const MAX_WAITING: usize = 16_384;
 /// The limit of questions over whole tables, migrations and reports: whoever asks them would rather wait.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -136,7 +137,7 @@ fn start(name: &str, links: impl IntoIterator<Item = Link>) -> Sender<Question> 
 
 fn serve(mut link: Link, questions: &Receiver<Question>) {
     for question in questions {
-        // A question that panics must not take the connection's thread with it. What it left open is rolled back with the connection.
+        // A question that panics must not take the thread with it. What it left open is rolled back with the connection.
         if catch_unwind(AssertUnwindSafe(|| question(&mut link))).is_err() {
             link.connection = None;
         }
@@ -192,4 +193,131 @@ fn open(file: &Path, access: Access, busy_timeout: Duration) -> rusqlite::Result
     connection.pragma_update(None, "synchronous", if access == Access::WriteDurably { "full" } else { "normal" })?;
     connection.set_transaction_behavior(TransactionBehavior::Immediate);
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::testing::Folder;
+    use super::*;
+    use crate::clock;
+
+    fn count(connection: &mut Connection, table: &str) -> rusqlite::Result<u64> {
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+    }
+
+    fn keys(connection: &mut Connection) -> rusqlite::Result<u64> {
+        count(connection, "api_keys")
+    }
+
+    #[tokio::test]
+    async fn a_locked_database_is_unavailable_within_the_timeout_and_fine_after() {
+        let (folder, _) = Folder::migrated().await;
+        let store = folder.store_with_timeout(Duration::from_secs(1));
+        let shell = folder.shell();
+        shell.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let answer = store.durable(|connection| connection.transaction()?.commit()).await;
+        assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("locked")), "{answer:?}");
+
+        shell.execute_batch("COMMIT").unwrap();
+        store.durable(|connection| connection.transaction()?.commit()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn readers_do_not_wait_for_a_writer() {
+        let (folder, store) = Folder::migrated().await;
+        let shell = folder.shell();
+        shell.execute_batch("BEGIN IMMEDIATE; DELETE FROM api_keys").unwrap();
+        assert_eq!(store.read(keys).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_was_not_there_is_asked_once_it_is() {
+        let folder = Folder::new();
+        let store = folder.store();
+        let answer = store.read(keys).await;
+        assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("migrate up")), "{answer:?}");
+        assert!(!folder.file().exists());
+
+        folder.store().ensure_migrated().await.unwrap();
+        assert_eq!(store.read(keys).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_said_so_and_left_alone() {
+        let folder = Folder::new();
+        let text = "a diary, longer than the header of a database: ".repeat(20);
+        std::fs::write(folder.file(), &text).unwrap();
+        for answer in [folder.store().read(keys).await.map(drop), folder.store().ensure_migrated().await] {
+            assert!(matches!(&answer, Err(StoreError::Schema(says)) if says.contains("no SQLite database")), "{answer:?}");
+        }
+        assert_eq!(std::fs::read_to_string(folder.file()).unwrap(), text);
+    }
+
+    #[tokio::test]
+    async fn a_read_only_database_is_said_so_and_can_still_be_read() {
+        let (folder, _) = Folder::migrated().await;
+        let shell = folder.shell();
+        shell.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE").unwrap();
+        drop(shell);
+        // Byte 18 is the version needed to write (file format 1.3). Unlike permissions it binds root too.
+        let mut bytes = std::fs::read(folder.file()).unwrap();
+        bytes[18] = 3;
+        std::fs::write(folder.file(), bytes).unwrap();
+
+        let store = folder.store();
+        assert_eq!(store.read(keys).await.unwrap(), 0);
+        let answer = store.durable(|connection| connection.execute("DELETE FROM api_keys", [])).await;
+        assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("permission to write")), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_reader_cannot_write() {
+        let (_folder, store) = Folder::migrated().await;
+        let answer = store.read(|connection| connection.execute("DELETE FROM api_keys", [])).await;
+        assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("read-only")), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_slow_answer_is_a_timeout_and_a_question_nobody_waits_for_is_not_begun() {
+        let (folder, _) = Folder::migrated().await;
+        let store = folder.store_with_timeout(Duration::from_millis(50));
+        let (go, wait) = mpsc::channel::<()>();
+        let (begun, was_begun) = mpsc::channel();
+        let slow = store.write(move |_| Ok(wait.recv().is_ok())).await;
+        assert!(matches!(slow, Err(StoreError::Timeout(_))), "{slow:?}");
+        let behind = store.write(move |_| Ok(begun.send(()).is_ok())).await;
+        assert!(matches!(behind, Err(StoreError::Timeout(_))), "{behind:?}");
+
+        go.send(()).unwrap();
+        assert!(was_begun.recv().is_err(), "it was dropped without having been begun");
+    }
+
+    #[tokio::test]
+    async fn a_question_that_panics_harms_nobody_else() {
+        let (_folder, store) = Folder::migrated().await;
+        let answer: Result<(), _> = store
+            .write(|connection| {
+                connection.execute_batch("BEGIN; INSERT INTO api_key_hours VALUES ('k', 1, 1)")?;
+                panic!("on purpose");
+            })
+            .await;
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+        assert_eq!(store.write(|connection| count(connection, "api_key_hours")).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_threads_end_with_the_last_clone() {
+        let (_folder, store) = Folder::migrated().await;
+        let held_by_threads = Arc::downgrade(&store.file);
+        drop(store.clone());
+        store.read(keys).await.unwrap();
+        drop(store);
+        let patience = clock::monotonic() + Duration::from_secs(20);
+        while held_by_threads.strong_count() > 0 {
+            assert!(clock::monotonic() < patience, "a thread still runs");
+            std::thread::yield_now();
+        }
+    }
 }

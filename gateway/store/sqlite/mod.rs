@@ -3,10 +3,13 @@
 mod changes;
 mod connections;
 mod errors;
+mod key_changes;
 mod keys;
 mod migrate;
 mod record;
+#[cfg(test)]
+pub(crate) mod testing;
 mod usage;
 
 pub use connections::SqliteStore;
-pub use keys::NewSecret;
+pub use key_changes::NewSecret;
