@@ -15,7 +15,10 @@ const GATEWAYS: usize = 3;
 
 #[derive(Clone, Debug)]
 enum Event {
-    Takes { gateway: usize, requests: u32 },
+    Takes {
+        gateway: usize,
+        requests: u32,
+    },
     /// A question is carried out, and the gateway frozen before it has the answer.
     Freeze(usize),
     Thaw(usize),
@@ -25,8 +28,14 @@ enum Event {
     Kill(usize),
     /// Another comes in its place, on a spool of its own.
     KillForGood(usize),
-    Round { gateway: usize, is_idle: bool, arrives: bool },
-    Pass { millis: u64 },
+    Round {
+        gateway: usize,
+        is_idle: bool,
+        arrives: bool,
+    },
+    Pass {
+        millis: u64,
+    },
     /// The gateways hear of it one by one.
     Reset,
     HearOfReset(usize),
