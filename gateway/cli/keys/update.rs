@@ -1,6 +1,7 @@
 //! `keys update`
 
 use clap::Args;
+use tracing::info;
 
 use super::Expiry;
 use super::shown::{Listed, details};
@@ -89,6 +90,7 @@ pub async fn run(args: UpdateArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
     let changes = args.wanted.into_changes(now)?;
     let record = keyring::update(&tools.store, &args.key_id, changes, now).await?;
+    info!(key_id = %args.key_id, "key changed");
     tools.output.print(&Listed::of(&record), || details(&record, now))
 }
 
