@@ -80,8 +80,7 @@ fn change(row: &Row<'_>) -> rusqlite::Result<Option<Change>> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::keys::NewSecret;
-    use super::super::testing::{Folder, NOW, hash, record};
+    use super::super::testing::{Folder, NOW, hash, record, secret};
     use super::*;
 
     /// What changed since `cursor`, each once, and moves the cursor on.
@@ -113,8 +112,7 @@ mod tests {
         assert_eq!(heard(&store, &mut cursor).await, []);
         assert_eq!(store.change_cursor().await.unwrap(), cursor);
 
-        let secret = NewSecret { hash: hash("b"), prefix: String::new() };
-        store.rotate_key(&"a".into(), secret, Duration::from_mins(1), NOW).await.unwrap();
+        store.rotate_key(&"a".into(), secret("b"), Duration::from_mins(1), NOW).await.unwrap();
         assert_eq!(heard(&store, &mut cursor).await.len(), 2);
         store.revoke_key(&"a".into(), NOW).await.unwrap();
         assert_eq!(heard(&store, &mut cursor).await.len(), 2, "a revocation names every secret");

@@ -4,6 +4,7 @@ mod changes;
 mod connections;
 mod errors;
 mod gateways;
+mod key_changes;
 mod keys;
 pub(crate) mod leases;
 mod migrate;
@@ -14,4 +15,5 @@ mod usage;
 
 pub use connections::SqliteStore;
 pub use gateways::GatewayReport;
+pub use key_changes::NewSecret;
 pub use keys::NewSecret;
