@@ -22,3 +22,8 @@ pub(super) fn split_port(text: &str) -> (&str, Option<&str>) {
         _ => (text, None),
     }
 }
+
+/// 1 to 65535, in digits alone.
+pub(super) fn port(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|&port| port != 0 && !text.starts_with('+'))
+}

@@ -144,3 +144,104 @@ fn no_toml(text: &str, error: &toml::de::Error) -> Problems {
     let place = error.span().map(|span| Place::of_byte(text, span.start));
     Problems(vec![Problem { place, path: String::new(), says: error.message().replace('\n', ", "), hint: None }])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const UPSTREAM: &str = "[[upstreams]]\nname = \"app\"\nservers = [\"http://127.0.0.1:8000\"]\n";
+
+    fn config(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Config {
+        let text = format!("{text}\n{UPSTREAM}[[routes]]\npath = \"/\"\nupstream = \"app\"\n");
+        parse(&text, Path::new("/etc/gw"), env).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn route(keys: &str) -> Arc<Route> {
+        let text =
+            format!("[server]\nbody_timeout = \"7s\"\nmax_body_bytes = \"1KiB\"\n{UPSTREAM}[[routes]]\npath = \"/a\"\n{keys}");
+        let config = parse(&text, Path::new(""), &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+        config.routes[0].clone()
+    }
+
+    fn forward(keys: &str) -> (Option<String>, Duration, Duration) {
+        match &route(&format!("upstream = \"app\"\n{keys}")).action {
+            Action::Forward(forward) => (forward.rewrite.clone(), forward.response_timeout, forward.response_body_timeout),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file_and_an_empty_variable_does_not() {
+        let file = "[store]\nurl = \"sqlite:a.db\"\n[keys]\ncache_ttl = \"1s\"\ndefault_rate_limit = 1";
+        let set = config(file, &|name| match name {
+            "DATABASE_URL" => Some("sqlite:b.db".into()),
+            "API_KEY_CACHE_TTL" => Some("60".into()),
+            "DEFAULT_RATE_LIMIT" => Some("5".into()),
+            _ => None,
+        });
+        assert_eq!(set.store.url, StoreUrl::Sqlite("/etc/gw/b.db".into()));
+        assert_eq!((set.keys.cache_ttl, set.keys.default_rate_limit), (Duration::from_mins(1), 5));
+        let empty = config(file, &|_| Some(String::new()));
+        assert_eq!(empty.store.url, StoreUrl::Sqlite("/etc/gw/a.db".into()));
+        assert_eq!((empty.keys.cache_ttl, empty.keys.default_rate_limit), (Duration::from_secs(1), 1));
+    }
+
+    #[test]
+    fn relative_paths_are_relative_to_the_file() {
+        let config = config("", &|_| None);
+        assert_eq!(config.store.url, StoreUrl::Sqlite("/etc/gw/gateway.db".into()));
+        assert_eq!(config.usage.spool, Path::new("/etc/gw/spool"));
+    }
+
+    #[test]
+    fn without_a_file_the_defaults_and_the_environment_hold() {
+        let env = |name: &str| (name == "DATABASE_URL").then(|| "sqlite:/var/gw.db".to_owned());
+        let config = without_file(Path::new(""), &env).expect("the defaults are right");
+        assert_eq!(config.store.url, StoreUrl::Sqlite("/var/gw.db".into()));
+        assert!(config.routes.is_empty() && config.upstreams.is_empty());
+        without_file(Path::new(""), &|_| Some("nonsense".into())).expect_err("the environment is wrong");
+    }
+
+    #[test]
+    fn a_route_has_what_its_server_and_upstream_have_unless_it_says_otherwise() {
+        let secs = Duration::from_secs;
+        let plain = route("upstream = \"app\"");
+        assert_eq!((plain.request_body_timeout, plain.max_body_bytes), (secs(7), Some(1024)));
+        assert_eq!(plain.accept, Accept { bearer: true, apikey: true, x_api_key: true, query: false });
+        assert_eq!(forward(""), (None, secs(60), secs(60)));
+        let own = route("upstream = \"app\"\nmax_body_bytes = \"0\"\naccept = [\"query\"]\ntimeouts.request_body = \"1s\"");
+        assert_eq!((own.request_body_timeout, own.max_body_bytes), (secs(1), None));
+        assert_eq!(own.accept, Accept { query: true, ..Accept::default() });
+        assert_eq!(forward("timeouts = { response = \"1s\", response_body = \"2s\" }"), (None, secs(1), secs(2)));
+    }
+
+    #[test]
+    fn stripping_the_prefix_is_rewriting_it_to_the_root() {
+        assert_eq!(forward("strip_prefix = true").0.as_deref(), Some("/"));
+        assert_eq!(forward("rewrite = \"/v2/\"").0.as_deref(), Some("/v2"));
+    }
+
+    #[test]
+    fn only_a_redirect_asks_for_no_key_by_itself() {
+        let auth = |keys| route(keys).auth;
+        assert_eq!(auth("upstream = \"app\""), Auth::Required);
+        assert_eq!(auth("respond = {}"), Auth::Required);
+        assert_eq!(auth("redirect = { to = \"/b\" }"), Auth::None);
+        assert_eq!(auth("redirect = { to = \"/b\" }\nauth = \"required\""), Auth::Required);
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_told_without_the_line_that_may_hold_a_password() {
+        let problems = parse("a = 1\nurl = hunter2", Path::new(""), &|_| None).expect_err("no TOML");
+        assert_eq!(problems.0[0].place, Some(Place { line: 2, column: 7 }));
+        assert!(!problems.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let error = load(Path::new("/nowhere/gateway.toml"), &|_| None).expect_err("no such file");
+        assert!(error.to_string().starts_with("cannot read the configuration /nowhere/gateway.toml: "), "{error}");
+    }
+}

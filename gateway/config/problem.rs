@@ -87,11 +87,11 @@ impl Complaint {
     }
 }
 
-/// The name that `text` was likely meant to be: at most a third of it differs.
+/// The name that `text` was likely meant to be: one character differs, or a third of them.
 fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
     let distance = |name: &&&str| strsim::damerau_levenshtein(&text.to_lowercase(), &name.to_lowercase());
     let name = names.iter().min_by_key(distance)?;
-    (distance(&name) <= text.chars().count().div_ceil(3)).then_some(*name)
+    (distance(&name) <= (text.chars().count() / 3).max(1)).then_some(*name)
 }
 
 #[cfg(test)]

@@ -38,6 +38,11 @@ impl<'a> Reading<'a> {
         self.problems.borrow_mut().push((path.into(), complaint));
     }
 
+    /// Whether `path` had no problem so far: a placeholder is not worth comparing with others.
+    pub fn is_right(&self, path: &str) -> bool {
+        self.problems.borrow().iter().all(|(wrong, _)| wrong != path)
+    }
+
     /// All problems with their paths, in the order they were found. If there is any, nothing that was read may be used.
     pub fn into_problems(self) -> Vec<(String, Complaint)> {
         self.problems.into_inner()
@@ -62,17 +67,13 @@ impl<'a> Section<'a> {
 
     /// A text of some form. The default is written as in a file.
     pub fn text<T>(&mut self, key: &'static str, default: &str, form: impl Fn(&str) -> Result<T, Complaint>) -> T {
-        let example = |complaint: Complaint| match default {
-            "" => complaint,
-            _ => complaint.hint(format!("write it like \"{default}\"")),
-        };
-        let given = self.value(key, |value| form(as_text(value).map_err(example)?));
+        let given = self.optional_text(key, &form);
         given.unwrap_or_else(|| form(default).expect("a default has the form of its key"))
     }
 
     /// A text that may be left out; `None` when it is, or is wrong.
     pub fn optional_text<T>(&mut self, key: &'static str, form: impl Fn(&str) -> Result<T, Complaint>) -> Option<T> {
-        self.value(key, |value| form(as_text(value)?))
+        self.value(key, |value| formed(value, form))
     }
 
     /// A text that must be there.
@@ -91,7 +92,7 @@ impl<'a> Section<'a> {
         };
         let mut list = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            match as_text(item).and_then(&form) {
+            match formed(item, &form) {
                 Ok(item) => list.push(item),
                 Err(complaint) => self.reading.problem(format!("{}[{index}]", self.path_of(key)), complaint),
             }
@@ -151,7 +152,7 @@ impl<'a> Section<'a> {
     pub fn free_table<T>(&mut self, key: &'static str, form: impl Fn(&str, &str) -> Result<T, Complaint>) -> Vec<T> {
         let mut list = vec![];
         for (name, value) in self.value(key, as_table).into_iter().flatten() {
-            match as_text(value).and_then(|value| form(name, value)) {
+            match formed(value, |value| form(name, value)) {
                 Ok(item) => list.push(item),
                 Err(complaint) => self.reading.problem(format!("{}.{name}", self.path_of(key)), complaint),
             }
@@ -212,8 +213,17 @@ pub(super) fn within(number: i64, range: &RangeInclusive<usize>) -> Result<usize
     fits.ok_or_else(|| Complaint::new(format!("{number} is not between {} and {}", range.start(), range.end())))
 }
 
-fn as_text(value: &Value) -> Result<&str, Complaint> {
-    value.as_str().ok_or_else(|| Complaint::new(format!("must be a text in quotes, not {}", kind(value))))
+/// A text of the form. A bare number is judged as if it were one, since the form knows better what it lacks: mostly its unit.
+fn formed<T>(value: &Value, form: impl FnOnce(&str) -> Result<T, Complaint>) -> Result<T, Complaint> {
+    let no_text = || Complaint::new(format!("must be a text in quotes, not {}", kind(value)));
+    match value {
+        Value::String(text) => form(text),
+        Value::Integer(number) => Err(match form(&number.to_string()) {
+            Ok(_) => no_text(),
+            Err(complaint) => Complaint { hint: complaint.hint.or(Some("put it in quotes".to_owned())), ..complaint },
+        }),
+        _ => Err(no_text()),
+    }
 }
 
 fn as_list(value: &Value) -> Result<&[Value], Complaint> {

@@ -78,7 +78,7 @@ fn server_address(text: &str) -> Result<ServerAddress, Complaint> {
     let (host, port) = hosts::split_port(authority);
     let host =
         hosts::bracketed(host).map(|address| address.to_string()).or_else(|| hosts::is_name(host).then(|| host.to_owned()));
-    let port = port.map_or(Some(80), |port| port.parse().ok().filter(|&port| port != 0));
+    let port = port.map_or(Some(80), hosts::port);
     match (host, port) {
         (Some(host), Some(port)) => Ok(ServerAddress { host, port }),
         (None, _) => Err(Complaint::new(format!("`{text}` names no host")).hint(example)),

@@ -1,5 +1,6 @@
 //! `cors` of a route.
 
+use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Method};
 
 use super::super::forms::{duration, header_name, method};
@@ -69,12 +70,12 @@ fn origin(text: &str) -> Result<String, Complaint> {
     let (scheme, authority) = text.split_once("://").ok_or_else(|| no_origin().hint(format!("write https://{text}")))?;
     let (host, port) = hosts::split_port(authority);
     let own_port = matches!((scheme, port), ("http", Some("80")) | ("https", Some("443")));
-    let is_host = hosts::is_name(host) || hosts::bracketed(host).is_some();
+    let is_host = Scheme::try_from(scheme).is_ok() && (hosts::is_name(host) || hosts::bracketed(host).is_some());
     match text {
-        _ if text.ends_with('/') => Err(no_origin().hint("leave the `/` at its end out")),
+        _ if host.ends_with('/') => Err(no_origin().hint("leave the `/` at its end out")),
         _ if text.bytes().any(|byte| byte.is_ascii_uppercase()) => Err(no_origin().hint("write it in lower case")),
         _ if own_port => Err(no_origin().hint("leave the port out, it is that of the scheme")),
-        _ if is_host && port.is_none_or(|port| port.parse::<u16>().is_ok()) => Ok(text.to_owned()),
+        _ if is_host && port.is_none_or(|port| hosts::port(port).is_some()) => Ok(text.to_owned()),
         _ => Err(no_origin().hint("write it like https://app.example.com")),
     }
 }
