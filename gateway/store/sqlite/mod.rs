@@ -16,4 +16,3 @@ mod usage;
 pub use connections::SqliteStore;
 pub use gateways::GatewayReport;
 pub use key_changes::NewSecret;
-pub use keys::NewSecret;
