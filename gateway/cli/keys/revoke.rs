@@ -21,8 +21,8 @@ pub const NOTES: &str = "\
 Gateways that reach the store refuse the key at once; one that is cut off does
 after keys.stale_if_error at the latest.
 
-It cannot be undone. To stop a key for a while: keys update --disable. To replace
-a secret that leaked: keys rotate --grace 0s.";
+It cannot be undone. To stop a key for a while: keys update --disable.
+To replace a secret that leaked: keys rotate --grace 0s.";
 
 /// A gateway that reported within this time is alive: ten times its interval.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);

@@ -15,7 +15,7 @@ use crate::model::timestamp::Timestamp;
 use crate::store::{KeyChanges, Update};
 
 pub const EXAMPLES: &str = "\
-Only what is given changes. Every gateway that reaches the store follows at once.
+Only what is given changes. Gateways that reach the store follow at once.
 
 Examples:
   hokusai-gateway keys update key_0123456789abcdef01234567 --rate-limit 5000
