@@ -6,7 +6,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::Common;
-use super::output::Output;
+use super::output::{Output, counted};
 use super::tools;
 use crate::config::{self, Config, LoadError, Problem};
 
@@ -18,7 +18,7 @@ pub fn run(common: &Common) -> anyhow::Result<()> {
         Ok(config) => output.print(&Checked::of(&path, &[]), || summary(&path, &config)),
         Err(LoadError::Invalid { problems, .. }) => {
             output.print(&Checked::of(&path, &problems.0), || problems.to_string())?;
-            bail!("{} cannot be used: {} problems", path.display(), problems.0.len())
+            bail!("{} cannot be used: {}", path.display(), counted(problems.0.len() as u64, "problem"))
         }
         Err(unreadable) => Err(unreadable.into()),
     }
@@ -40,10 +40,10 @@ impl<'a> Checked<'a> {
 fn summary(path: &Path, config: &Config) -> String {
     let listen: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
     format!(
-        "{} is fine: listens on {}, {} routes, {} upstreams.",
+        "{} is fine: listens on {}, {}, {}.",
         path.display(),
         listen.join(" and "),
-        config.routes.len(),
-        config.upstreams.len()
+        counted(config.routes.len() as u64, "route"),
+        counted(config.upstreams.len() as u64, "upstream")
     )
 }

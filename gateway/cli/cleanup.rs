@@ -5,12 +5,14 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tracing::info;
 
+use super::output::counted;
 use super::tools::Tools;
 use crate::clock;
 use crate::model::timestamp::Timestamp;
 use crate::store::{Store, StoreError};
-use crate::units::parse_duration;
+use crate::units::{format_duration, parse_duration};
 
 pub const EXAMPLES: &str = "\
 Example, as a line of a crontab:
@@ -31,9 +33,12 @@ pub async fn run(args: &CleanupArgs, tools: &Tools) -> anyhow::Result<()> {
     let keys_deactivated = tools.store.deactivate_expired(now).await?;
     let age = args.usage_older_than.unwrap_or(tools.config.usage.retention);
     let usage_deleted = delete_usage(&tools.store, now.minus(age)).await?;
+    info!(keys_deactivated, usage_deleted, "cleaned up");
     let done = Cleaned { keys_deactivated, usage_deleted };
     tools.output.print(&done, || {
-        format!("Deactivated {keys_deactivated} expired keys.\nDeleted {usage_deleted} rows of usage older than {age:?}.")
+        let keys = counted(keys_deactivated as u64, "expired key");
+        let rows = counted(usage_deleted, "row");
+        format!("Deactivated {keys}.\nDeleted {rows} of usage older than {}.", format_duration(age))
     })
 }
 

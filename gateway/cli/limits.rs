@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use serde::Serialize;
+use tracing::info;
 
 use super::output;
 use super::tools::Tools;
@@ -31,6 +32,7 @@ pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
         Command::Reset { key_id } => {
             keyring::show(&tools.store, &key_id).await?;
             tools.store.reset_hour(&key_id).await?;
+            info!(%key_id, "limit reset");
             key_id
         }
     };

@@ -5,9 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::bail;
 use clap::Subcommand;
 use serde::Serialize;
+use tracing::info;
 
 use super::failure::BadUsage;
-use super::output;
+use super::output::{self, counted};
 use super::tools::Tools;
 use crate::model::timestamp::Timestamp;
 use crate::store::{MigrationState, MigrationStatus};
@@ -36,6 +37,7 @@ pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
 
 async fn up(tools: &Tools) -> anyhow::Result<()> {
     let applied = tools.store.migrate_up().await?;
+    info!(?applied, "migrated up");
     tools.output.print(&Applied { applied: &applied }, || match applied.is_empty() {
         true => "Nothing to do: the tables are up to date.".to_owned(),
         false => format!("Applied: {}.", applied.join(", ")),
@@ -52,6 +54,7 @@ async fn down(yes: bool, tools: &Tools) -> anyhow::Result<()> {
         ask(&tools.store.migration_status().await?)?;
     }
     let taken_back = tools.store.migrate_down().await?;
+    info!(?taken_back, "migrated down");
     tools.output.print(&TakenBack { taken_back: &taken_back }, || match taken_back.is_empty() {
         true => "Nothing to do: there are no tables.".to_owned(),
         false => format!("Taken back: {}.", taken_back.join(", ")),
@@ -104,7 +107,7 @@ fn in_words(status: &MigrationStatus) -> String {
         [format!("{:04}", state.version), state.name.clone(), output::time_or(state.applied_at, "not applied")]
     };
     let migrations = output::table(["VERSION", "NAME", "APPLIED (UTC)"], status.migrations.iter().map(row));
-    let rows = |count: Option<u64>| count.map_or("no table".to_owned(), |count| format!("{count} rows"));
+    let rows = |count: Option<u64>| count.map_or("no table".to_owned(), |count| counted(count, "row"));
     let tables = [("api_keys", rows(status.api_keys)), ("api_key_usage", rows(status.api_key_usage))];
     format!("{migrations}\n\n{}", output::fields(tables))
 }
@@ -114,8 +117,9 @@ fn ask(status: &MigrationStatus) -> anyhow::Result<()> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(BadUsage("this drops every key and all usage, and nobody is there to be asked: add --yes".into()).into());
     }
-    let (keys, usage) = (status.api_keys.unwrap_or(0), status.api_key_usage.unwrap_or(0));
-    write!(io::stderr(), "This drops {keys} keys and {usage} rows of usage for good. Type `yes` to go on: ")?;
+    let keys = counted(status.api_keys.unwrap_or(0), "key");
+    let rows = counted(status.api_key_usage.unwrap_or(0), "row");
+    write!(io::stderr(), "This drops {keys} and {rows} of usage for good. Type `yes` to go on: ")?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     match answer.trim() {

@@ -57,6 +57,11 @@ pub fn time_or(instant: Option<Timestamp>, none: &str) -> String {
     instant.map_or_else(|| none.to_owned(), time)
 }
 
+/// `1 row`, `2 rows`
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Names can reach the tables by plain SQL: one that holds control characters must not drive the operator's terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character }).collect()

@@ -177,9 +177,8 @@ impl RouteLabel {
 pub struct UpstreamLabel(usize);
 
 /// Upper bounds of the histograms' buckets, in microseconds.
-pub const BUCKETS: [u64; 16] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000, 30_000_000,
-];
+pub const BUCKETS: [u64; 16] =
+    [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000, 30_000_000];
 
 #[derive(Clone, Debug, Default)]
 pub struct Histogram {
@@ -347,16 +346,8 @@ fn number_of(name: &str, names: &mut Vec<String>) -> usize {
 
 /// `None` for a method that a client made up.
 fn standard_method(method: &Method) -> Option<&'static str> {
-    const STANDARD: [Method; 8] = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::PATCH,
-        Method::TRACE,
-    ];
+    const STANDARD: [Method; 8] =
+        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH, Method::TRACE];
     static NAMES: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"];
     STANDARD.iter().position(|standard| standard == method).map(|index| NAMES[index])
 }

@@ -128,7 +128,11 @@ impl Passage<'_> {
     }
 
     /// The upstream agreed to a WebSocket: the connection becomes a tunnel once this head is written.
-    async fn switch(&self, exchange: &mut Exchange<'_>, mut response: Response<Incoming>) -> Result<Response<AnswerBody>, Failure> {
+    async fn switch(
+        &self,
+        exchange: &mut Exchange<'_>,
+        mut response: Response<Incoming>,
+    ) -> Result<Response<AnswerBody>, Failure> {
         if !self.websocket || !headers::is_websocket(response.headers()) {
             return Err(Failure::UpstreamProtocol("101 to a request that asked for nothing of the kind"));
         }

@@ -40,7 +40,8 @@ pub async fn handle(
     let live = worker.live.load();
     let request_id = request_id(request.headers());
     let record = Record::open(&worker, &client, request.method(), request.uri(), request_id.clone());
-    let mut exchange = Exchange { worker: &worker, client: &client, live: &live, record: Some(record), route: None, admitted: None };
+    let mut exchange =
+        Exchange { worker: &worker, client: &client, live: &live, record: Some(record), route: None, admitted: None };
     let origin = request.headers().get(ORIGIN).cloned();
     let has_body = !request.body().is_end_stream();
 
@@ -82,7 +83,8 @@ impl<'a> Exchange<'a> {
 
         let scheme = target::scheme(request.headers(), peer_is_trusted, self.client.scheme);
         let (route, facts) = self.take_route(&request, scheme)?;
-        if let Some(preflight) = route.cors.as_ref().and_then(|rules| cors::preflight(request.method(), request.headers(), rules)) {
+        if let Some(preflight) = route.cors.as_ref().and_then(|rules| cors::preflight(request.method(), request.headers(), rules))
+        {
             return Ok(preflight);
         }
 
@@ -220,7 +222,8 @@ impl<'a> Exchange<'a> {
 /// The client's own where it is sane, else 128 random bits.
 pub fn request_id(headers: &HeaderMap) -> HeaderValue {
     let is_sane = |id: &&HeaderValue| {
-        (1..=128).contains(&id.len()) && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
+        (1..=128).contains(&id.len())
+            && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
     };
     match headers.get(headers::X_REQUEST_ID).filter(is_sane) {
         Some(id) => id.clone(),

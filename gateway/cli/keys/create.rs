@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
+use tracing::info;
 
 use super::Expiry;
 use super::shown::{Shown, details};
@@ -59,6 +60,7 @@ pub async fn run(args: CreateArgs, tools: &Tools) -> anyhow::Result<()> {
         scopes: args.scopes,
     };
     let created = keyring::create(&tools.store, &keys.prefix, wanted, now).await?;
+    info!(key_id = %created.record.key_id, user_id = %created.record.user_id, "key created");
     let key = created.key.expose();
     tools.output.print(&Created { key, shown: Shown::of(&created.record) }, || with_key(key, &details(&created.record, now)))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
+use tracing::info;
 
 use crate::cli::tools::Tools;
 use crate::clock;
@@ -20,8 +21,8 @@ pub const NOTES: &str = "\
 Gateways that reach the store refuse the key at once; one that is cut off does
 after keys.stale_if_error at the latest.
 
-It cannot be undone. To stop a key for a while: keys update --disable. To replace
-a secret that leaked: keys rotate --grace 0s.";
+It cannot be undone. To stop a key for a while: keys update --disable.
+To replace a secret that leaked: keys rotate --grace 0s.";
 
 /// A gateway that reported within this time is alive: ten times its interval.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
@@ -40,6 +41,7 @@ pub struct RevokeArgs {
 
 pub async fn run(args: &RevokeArgs, tools: &Tools) -> anyhow::Result<()> {
     keyring::revoke(&tools.store, &args.key_id, clock::now()).await?;
+    info!(key_id = %args.key_id, "key revoked");
     let confirmations = match args.wait {
         true => Some(wait_for_gateways(&tools.store).await?),
         false => None,
@@ -65,8 +67,11 @@ struct Revoked<'a> {
 
 impl Revoked<'_> {
     fn in_words(&self) -> String {
-        let confirmed = self.confirmations.as_ref().map(|confirmations| confirmations.confirmed_by.len());
-        let confirmed = confirmed.map_or(String::new(), |gateways| format!(" Confirmed by {gateways} gateways."));
+        let confirmed = match &self.confirmations {
+            None => String::new(),
+            Some(Confirmations { confirmed_by, .. }) if confirmed_by.is_empty() => " Confirmed by no gateway.".to_owned(),
+            Some(Confirmations { confirmed_by, .. }) => format!(" Confirmed by {}.", confirmed_by.join(", ")),
+        };
         format!("Key {} is revoked.{confirmed}", self.key_id)
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use tracing::info;
 
 use super::create::with_key;
 use super::shown::{Shown, details};
@@ -35,11 +36,14 @@ pub struct RotateArgs {
 pub async fn run(args: &RotateArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
     let rotated = keyring::rotate(&tools.store, &tools.config.keys.prefix, &args.key_id, args.grace, now).await?;
+    info!(key_id = %args.key_id, "key rotated");
     let (key, until) = (rotated.key.expose(), rotated.previous_valid_until);
     let answer = Rotated { key, shown: Shown::of(&rotated.record), previous_valid_until: until.map(Timestamp::to_rfc3339) };
     tools.output.print(&answer, || {
-        let until = output::time_or(until, "it ended just now");
-        with_key(key, &format!("{}\nThe secret before works until: {until}", details(&rotated.record, now)))
+        let previous = until.map_or("The old secrets ended just now.".to_owned(), |until| {
+            format!("The secret before works until {} UTC.", output::time(until))
+        });
+        with_key(key, &format!("{}\n\n{previous}", details(&rotated.record, now)))
     })
 }
 

@@ -66,9 +66,9 @@ pub fn details(record: &KeyRecord, now: Timestamp) -> String {
         ("Rate limit", record.rate_limit_per_hour.map_or("none".to_owned(), |limit| format!("{limit} per hour"))),
         ("Allowed from", joined(&record.allowed_ips.to_strings(), "anywhere")),
         ("Scopes", joined(&record.scopes, "none")),
-        ("Created", output::time(record.created_at)),
-        ("Expires", output::time_or(record.expires_at, "never")),
-        ("Last used", output::time_or(record.last_used_at, "never")),
+        ("Created (UTC)", output::time(record.created_at)),
+        ("Expires (UTC)", output::time_or(record.expires_at, "never")),
+        ("Last used (UTC)", output::time_or(record.last_used_at, "never")),
     ])
 }
 

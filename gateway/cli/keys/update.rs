@@ -1,6 +1,7 @@
 //! `keys update`
 
 use clap::Args;
+use tracing::info;
 
 use super::Expiry;
 use super::shown::{Listed, details};
@@ -14,7 +15,7 @@ use crate::model::timestamp::Timestamp;
 use crate::store::{KeyChanges, Update};
 
 pub const EXAMPLES: &str = "\
-Only what is given changes. Every gateway that reaches the store follows at once.
+Only what is given changes. Gateways that reach the store follow at once.
 
 Examples:
   hokusai-gateway keys update key_0123456789abcdef01234567 --rate-limit 5000
@@ -89,6 +90,7 @@ pub async fn run(args: UpdateArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
     let changes = args.wanted.into_changes(now)?;
     let record = keyring::update(&tools.store, &args.key_id, changes, now).await?;
+    info!(key_id = %args.key_id, "key changed");
     tools.output.print(&Listed::of(&record), || details(&record, now))
 }
 

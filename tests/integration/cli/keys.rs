@@ -199,7 +199,8 @@ fn a_key_is_printed_once_and_nowhere_else() {
     assert_eq!(key.len(), "hk_live_".len() + 40);
     let occurrences = |text: &str| text.matches(&key["hk_live_abc".len()..]).count();
     assert_eq!((occurrences(&ran.stdout), ran.stderr.as_str()), (1, ""));
-    assert!(log.exists());
+    let logged = std::fs::read_to_string(log).unwrap();
+    assert!(logged.contains("key created") && logged.contains("key_id=key_"), "{logged}");
     for file in std::fs::read_dir(place.path()).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert_eq!(occurrences(&String::from_utf8_lossy(&bytes)), 0);
