@@ -10,13 +10,13 @@ pub mod drain;
 pub mod observe;
 pub mod spool;
 // 2 custody
-pub mod cache;
 pub mod keyring;
 pub mod store;
 // 3 gates
 pub mod auth;
 pub mod client_address;
 pub mod limits;
+pub mod reserved_headers;
 pub mod route;
 pub mod upstream;
 pub mod usage;

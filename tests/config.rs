@@ -14,7 +14,7 @@ use hokusai_gateway::config::{self, Config, Problems};
 const LATER: [&str; 6] =
     ["redis", "server.tls", "server.proxy_protocol", "store.listen_url", "upstreams.balance", "upstreams.health_check"];
 /// At least so many rules have a file.
-const RULES: usize = 36;
+const RULES: usize = 37;
 
 #[test]
 fn every_invalid_file_is_refused_with_its_message() {
@@ -75,6 +75,18 @@ fn the_example_shows_the_defaults() {
     let shown = parse(&format!("{routes}{}", sections(&example))).expect("the example is valid");
     let default = parse(&routes).expect("a minimal file is valid");
     assert_eq!(format!("{shown:#?}"), format!("{default:#?}"));
+}
+
+proptest::proptest! {
+    /// A panic would hide all other problems; with reloading it would end a running gateway.
+    #[test]
+    fn no_damaged_file_makes_it_panic(at in 0_usize..8000, length in 0_usize..12, new in "[a-z0-9\\[\\]{}=\"'./:;#@% é-]{0,6}") {
+        let mut text: Vec<char> = uncommented_example().chars().collect();
+        let start = at.min(text.len());
+        let end = (start + length).min(text.len());
+        text.splice(start..end, new.chars());
+        let _ = parse(&text.into_iter().collect::<String>()).map_err(|problems| problems.to_string());
+    }
 }
 
 const MINIMAL: &str = r#"

@@ -22,7 +22,10 @@ const PARAMETER: &[u8] = b"api_key";
 #[derive(Debug, PartialEq, Eq)]
 pub enum Presented {
     Nothing,
-    One { hash: KeyHash, form: Form },
+    One {
+        hash: KeyHash,
+        form: Form,
+    },
     /// Two different ones: whoever sent them cannot mean both.
     Several,
 }
@@ -163,7 +166,8 @@ mod tests {
 
     #[test]
     fn what_is_read_is_cut_and_what_is_not_stays() {
-        let mut cut = headers(&[("authorization", "Bearer a"), ("authorization", "Basic b"), ("x-api-key", "c"), ("x-other", "d")]);
+        let mut cut =
+            headers(&[("authorization", "Bearer a"), ("authorization", "Basic b"), ("x-api-key", "c"), ("x-other", "d")]);
         cut_headers(&mut cut, HEADERS, "hk");
         assert_eq!(cut.get_all("authorization").iter().collect::<Vec<_>>(), ["Basic b"]);
         assert!(!cut.contains_key("x-api-key"));

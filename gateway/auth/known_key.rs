@@ -49,11 +49,7 @@ pub struct LimitHeaders {
 impl KnownKey {
     /// `cell` is the key's, whichever of its secrets was found.
     pub fn new(key: FoundKey, cell: impl FnOnce() -> Arc<Cell>, confirmed_at: u64) -> Self {
-        let hourly = key.record.rate_limit_per_hour.map(|limit| Hourly {
-            limit,
-            cell: cell(),
-            headers: LimitHeaders::of(limit),
-        });
+        let hourly = key.record.rate_limit_per_hour.map(|limit| Hourly { limit, cell: cell(), headers: LimitHeaders::of(limit) });
         Self {
             identity: Identity::of(&key),
             hourly,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lookup::Lookup;
+use crate::clock;
 use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::observe::metrics::Metrics;
-use crate::store::{Change, Store, StoreError};
+use crate::store::{Change, Changed, Store, StoreError};
 
 /// A change is promised to be seen within half a second.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -59,9 +60,9 @@ impl Watch {
         let changes = self.store.changes_since(seen).await?;
         self.lookup.in_contact();
         if changes.upto != seen {
-            match changes.changes {
-                Some(changes) => self.apply(changes).await?,
-                None => self.forget_all().await?,
+            match changes.changed {
+                Changed::These(changes) => self.apply(changes).await?,
+                Changed::Anything => self.forget_all().await?,
             }
             *cursor = Some(changes.upto);
         }
@@ -69,7 +70,7 @@ impl Watch {
             self.report(changes.upto).await?;
         }
         if looks.is_multiple_of(PRUNE_EVERY) {
-            self.store.prune_changes(KEEP_CHANGES).await?;
+            self.store.prune_changes(clock::now().minus(KEEP_CHANGES)).await?;
         }
         Ok(())
     }
@@ -86,6 +87,7 @@ impl Watch {
 
     async fn forget_all(&self) -> Result<(), StoreError> {
         self.lookup.forget_all();
+        self.limiter.reset_all();
         self.look_for_foreign_keys().await
     }
 

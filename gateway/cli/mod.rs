@@ -1,1 +1,127 @@
-//! cli
+//! The command line: what may be typed, and what runs then.
+//!
+//! What must stay true here: the answer of a command is all that stands on stdout, everything else goes to stderr; it exits
+//! 0 when it did what was asked, 1 when it could not, 2 when it was asked in a way that cannot be understood.
+
+mod check;
+mod cleanup;
+mod demo;
+mod failure;
+mod keys;
+mod limits;
+mod migrate;
+mod output;
+mod serve;
+mod tools;
+mod usage;
+mod values;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+
+use tools::Tools;
+
+pub fn main() -> ExitCode {
+    match CommandLine::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::tell(&error),
+    }
+}
+
+/// A reverse proxy that checks API keys, counts their use and limits it.
+#[derive(Debug, Parser)]
+#[command(name = "hokusai-gateway", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hokusai-gateway demo                              # no file, no service needed
+  hokusai-gateway keys create --user ann --name ci
+  hokusai-gateway check && hokusai-gateway serve    # with ./gateway.toml
+
+Environment:
+  GATEWAY_CONFIG      default of --config
+  HOKUSAI_USER_ID     default of --user
+  DATABASE_URL, API_KEY_CACHE_TTL, DEFAULT_RATE_LIMIT
+                      instead of store.url, keys.cache_ttl (in seconds) and
+                      keys.default_rate_limit of the configuration
+
+Exit status: 0 done, 1 failed, 2 bad usage.";
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Configuration file [default: ./gateway.toml, then /etc/hokusai-gateway/gateway.toml]
+    #[arg(short, long, global = true, env = "GATEWAY_CONFIG", hide_env_values = true, value_name = "PATH")]
+    #[arg(help_heading = "Options of every command", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    config: Option<PathBuf>,
+    /// Answer in JSON: one object, or one array for lists
+    #[arg(long, global = true, help_heading = "Options of every command")]
+    json: bool,
+    /// Write the log to this file too
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Options of every command")]
+    log_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    #[command(after_help = serve::NOTES)]
+    Serve,
+    /// Validate the configuration and list every problem in it
+    Check,
+    /// Try it: a gateway, a sample upstream and a fresh key, with nothing to set up
+    #[command(after_help = demo::NOTES)]
+    Demo,
+    /// Create, list or drop the tables
+    #[command(subcommand)]
+    Migrate(migrate::Command),
+    /// Create, list, change, rotate and revoke API keys
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Show or reset what a key has used of its hourly limit
+    #[command(subcommand)]
+    Limits(limits::Command),
+    /// Show who uses the gateway
+    #[command(subcommand)]
+    Usage(usage::Command),
+    /// Deactivate expired keys and delete old usage
+    #[command(after_help = cleanup::EXAMPLES)]
+    Cleanup(cleanup::CleanupArgs),
+}
+
+impl CommandLine {
+    fn run(self) -> anyhow::Result<()> {
+        let common = &self.common;
+        match self.command {
+            Command::Serve => serve::run(common),
+            Command::Check => check::run(common),
+            Command::Demo => demo::run(common),
+            Command::Migrate(command) => Tools::open(common)?.run(async |tools| migrate::run(command, tools).await),
+            Command::Keys(command) => Tools::open(common)?.run(async |tools| keys::run(command, tools).await),
+            Command::Limits(command) => Tools::open(common)?.run(async |tools| limits::run(command, tools).await),
+            Command::Usage(command) => Tools::open(common)?.run(async |tools| usage::run(command, tools).await),
+            Command::Cleanup(args) => Tools::open(common)?.run(async |tools| cleanup::run(&args, tools).await),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_do_not_contradict_each_other() {
+        CommandLine::command().debug_assert();
+    }
+}

@@ -9,7 +9,7 @@ use super::problem::Complaint;
 use super::section::Section;
 
 /// Names that mean something already, `x-forwarded-…`, `accept-…`, `content-…`, `proxy-…`, `if-…` and `sec-…` aside.
-const TAKEN: [&str; 23] = [
+const TAKEN: [&str; 25] = [
     "accept",
     "authorization",
     "cache-control",
@@ -33,6 +33,8 @@ const TAKEN: [&str; 23] = [
     "user-agent",
     "via",
     "x-api-key",
+    "x-real-ip",
+    "x-request-id",
 ];
 const TAKEN_STARTS: [&str; 6] = ["accept-", "content-", "if-", "proxy-", "sec-", "x-forwarded-"];
 
@@ -92,7 +94,7 @@ fn identity_header(text: &str) -> Result<Option<HeaderName>, Complaint> {
     let name = header_name(text)?;
     let folded = folded(&name);
     let taken = TAKEN.contains(&folded.as_str()) || TAKEN_STARTS.iter().any(|start| folded.starts_with(start));
-    if taken || ["x-real-ip", "x-request-id"].contains(&folded.as_str()) {
+    if taken {
         return Err(Complaint::new(format!("`{text}` has a meaning of its own")).hint("choose a name like X-User-ID"));
     }
     Ok(Some(name))

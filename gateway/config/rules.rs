@@ -21,7 +21,7 @@ fn refuse_one_address_twice(config: &Config, reading: &Reading<'_>) {
         }
     }
     let admin = config.admin.listen;
-    if admin.port() != 0 && listen.contains(&admin) {
+    if admin.port() != 0 && listen.contains(&admin) && reading.is_right("server.listen") && reading.is_right("admin.listen") {
         let complaint = Complaint::new(format!("{admin} is an address of server.listen too"));
         reading.problem("admin.listen", complaint.hint("give it a port of its own"));
     }
@@ -36,19 +36,19 @@ fn refuse_one_header_for_two(config: &Config, reading: &Reading<'_>) {
 
 fn refuse_equal_upstreams(config: &Config, reading: &Reading<'_>) {
     let upstreams = &config.upstreams;
-    for (index, upstream) in upstreams.iter().enumerate().filter(|(_, upstream)| !upstream.name.is_empty()) {
-        if upstreams[..index].iter().any(|earlier| earlier.name == upstream.name) {
-            let complaint = Complaint::new(format!("`{}` is the name of another upstream too", upstream.name));
-            reading.problem(format!("upstreams[{index}].name"), complaint);
+    for (index, upstream) in upstreams.iter().enumerate() {
+        let path = format!("upstreams[{index}].name");
+        if reading.is_right(&path) && upstreams[..index].iter().any(|earlier| earlier.name == upstream.name) {
+            reading.problem(path, Complaint::new(format!("`{}` is the name of another upstream too", upstream.name)));
         }
     }
 }
 
-/// A path that could not be read is empty.
 fn refuse_equal_routes(config: &Config, reading: &Reading<'_>) {
-    let routes = &config.routes;
-    for (index, route) in routes.iter().enumerate().filter(|(_, route)| !route.path.is_empty()) {
-        if let Some(earlier) = routes[..index].iter().position(|earlier| earlier.label == route.label) {
+    let is_right = |index| ["host", "path", "scheme"].iter().all(|key| reading.is_right(&format!("routes[{index}].{key}")));
+    let routes: Vec<_> = config.routes.iter().enumerate().filter(|(index, _)| is_right(*index)).collect();
+    for (count, (index, route)) in routes.iter().enumerate() {
+        if let Some((earlier, _)) = routes[..count].iter().find(|(_, earlier)| earlier.label == route.label) {
             let complaint = Complaint::new(format!("matches what routes[{earlier}] matches: {}", route.label));
             reading.problem(format!("routes[{index}]"), complaint.hint("give it another host, path or scheme"));
         }
@@ -56,7 +56,7 @@ fn refuse_equal_routes(config: &Config, reading: &Reading<'_>) {
 }
 
 fn refuse_no_route(config: &Config, reading: &Reading<'_>) {
-    if config.routes.is_empty() {
+    if config.routes.is_empty() && reading.is_right("routes") {
         let complaint = Complaint::new("has no entry: every request would be answered 404");
         reading.problem("routes", complaint.hint("add a [[routes]] with a `path` and an `upstream`"));
     }

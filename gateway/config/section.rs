@@ -38,6 +38,11 @@ impl<'a> Reading<'a> {
         self.problems.borrow_mut().push((path.into(), complaint));
     }
 
+    /// Whether `path` had no problem so far: a placeholder is not worth comparing with others.
+    pub fn is_right(&self, path: &str) -> bool {
+        self.problems.borrow().iter().all(|(wrong, _)| wrong != path)
+    }
+
     /// All problems with their paths, in the order they were found. If there is any, nothing that was read may be used.
     pub fn into_problems(self) -> Vec<(String, Complaint)> {
         self.problems.into_inner()
@@ -213,10 +218,10 @@ fn formed<T>(value: &Value, form: impl FnOnce(&str) -> Result<T, Complaint>) -> 
     let no_text = || Complaint::new(format!("must be a text in quotes, not {}", kind(value)));
     match value {
         Value::String(text) => form(text),
-        Value::Integer(number) => {
-            let complaint = form(&number.to_string()).err().unwrap_or_else(no_text);
-            Err(Complaint { hint: complaint.hint.or(Some("put it in quotes".to_owned())), ..complaint })
-        }
+        Value::Integer(number) => Err(match form(&number.to_string()) {
+            Ok(_) => no_text(),
+            Err(complaint) => Complaint { hint: complaint.hint.or(Some("put it in quotes".to_owned())), ..complaint },
+        }),
         _ => Err(no_text()),
     }
 }

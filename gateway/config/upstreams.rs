@@ -1,5 +1,6 @@
 //! `[[upstreams]]`: what stands behind the gateway.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::forms::{one_of, positive_duration};
@@ -28,6 +29,16 @@ pub struct ServerAddress {
     pub host: String,
     /// Never 0.
     pub port: u16,
+}
+
+/// As it stands in a `Host` header: an IPv6 address in brackets.
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
 }
 
 /// Balancing, of which there is one kind so far.

@@ -187,6 +187,9 @@ impl Cells {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::lease::{Grant, LeaseId};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_795_341_600);
 
     #[test]
     fn a_key_has_one_cell_while_anybody_holds_it() {
@@ -205,5 +208,59 @@ mod tests {
         }
         assert!(cells.by_key.len() <= CELLS_BEFORE_SWEEP + 1, "{}", cells.by_key.len());
         assert!(Arc::ptr_eq(&held, &cells.find_or_make(&"held".into())));
+    }
+
+    fn answer(permits: u64) -> LeaseAnswer {
+        let lease = Some(Grant { id: LeaseId::from_number(1), permits });
+        LeaseAnswer { now: NOW, used: permits, lease, others_hold: false }
+    }
+
+    /// The question that a first request makes its cell ask.
+    fn first_question(cell: &Cell, file: &Arc<LeaseFile>) -> Question {
+        match cell.take_or_ask(1000, NOW, file) {
+            Taken::Ask(question) => question,
+            _ => panic!("nothing is known yet"),
+        }
+    }
+
+    #[test]
+    fn with_a_full_disk_a_lease_is_asked_for_under_no_name_and_spent_all_the_same() {
+        let file = LeaseFile::new(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let cell = Cell::new("a".into());
+        let question = first_question(&cell, &file);
+        assert!(!question.spooled);
+        cell.end_question(&question, Some(&answer(10)), NOW);
+        assert!((0..10).all(|_| matches!(cell.try_take(1000, NOW), Some(Verdict::Admitted(_)))));
+        assert_eq!(cell.try_take(1000, NOW), None);
+    }
+
+    #[test]
+    fn a_portion_that_cannot_be_written_down_is_not_spent() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, _) = LeaseFile::open(folder.path()).unwrap();
+        let cell = Cell::new("a".into());
+        let question = first_question(&cell, &file);
+        assert!(question.spooled);
+        cell.end_question(&question, Some(&answer(10)), NOW);
+        assert!(matches!(cell.try_take(1000, NOW), Some(Verdict::Admitted(_))));
+        cell.state().slot = None;
+        assert_eq!(cell.try_take(1000, NOW), None);
+        let report = cell.report(NOW, Duration::MAX).unwrap().lease.unwrap();
+        assert_eq!((report.spent, report.finished), (1, true));
+    }
+
+    #[test]
+    fn while_one_asks_the_others_wait_and_the_cell_stays_on_the_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, _) = LeaseFile::open(folder.path()).unwrap();
+        let cell = Cell::new("a".into());
+        assert!(cell.enlist());
+        assert!(!cell.enlist());
+        let question = first_question(&cell, &file);
+        assert!(matches!(cell.take_or_ask(1000, NOW, &file), Taken::Wait));
+        assert!(!cell.retire());
+        cell.end_question(&question, None, NOW);
+        assert!(cell.retire());
+        assert!(cell.enlist());
     }
 }

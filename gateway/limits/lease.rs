@@ -13,6 +13,11 @@
 //! - Before a permit is spent the portion it lies in has been opened, which is written where a killed gateway finds it again.
 //! - A debt travels in one message at a time and returns here if that was not answered. It may then be counted twice, never not at all.
 
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use crate::config::OnAuthorityFailure;

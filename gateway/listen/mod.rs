@@ -1,1 +1,6 @@
-//! listen
+//! The doors: sockets are bound, connections accepted, and HTTP spoken on them.
+
+pub mod accept;
+pub mod bind;
+pub mod connection;
+mod guarded_io;

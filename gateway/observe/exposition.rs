@@ -32,15 +32,20 @@ pub fn exposition(metrics: &Metrics) -> String {
 
 fn requests(page: &mut Page, metrics: &Metrics, tallies: &Tallies) {
     page.counter("gateway_requests_total", "Requests answered.");
-    let mut rows: Vec<_> = tallies.requests.iter().map(|(&(route, method, status), &count)| {
-        (metrics.route_name(route), method.unwrap_or("other"), status.to_string(), count)
-    }).collect();
+    let mut rows: Vec<_> = tallies
+        .requests
+        .iter()
+        .map(|(&(route, method, status), &count)| {
+            (metrics.route_name(route), method.unwrap_or("other"), status.to_string(), count)
+        })
+        .collect();
     rows.sort_unstable();
     for (route, method, status, count) in rows {
         page.sample("gateway_requests_total", &[("route", &route), ("method", method), ("status", &status)], count);
     }
     page.histogram_head("gateway_request_duration_seconds", "From a request's arrival to the end of its answer.");
-    let durations: BTreeMap<_, _> = tallies.durations.iter().map(|(&route, histogram)| (metrics.route_name(route), histogram)).collect();
+    let durations: BTreeMap<_, _> =
+        tallies.durations.iter().map(|(&route, histogram)| (metrics.route_name(route), histogram)).collect();
     for (route, histogram) in durations {
         page.histogram("gateway_request_duration_seconds", Some(("route", &route)), histogram);
     }

@@ -177,9 +177,8 @@ impl RouteLabel {
 pub struct UpstreamLabel(usize);
 
 /// Upper bounds of the histograms' buckets, in microseconds.
-pub const BUCKETS: [u64; 16] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000, 30_000_000,
-];
+pub const BUCKETS: [u64; 16] =
+    [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000, 30_000_000];
 
 #[derive(Clone, Debug, Default)]
 pub struct Histogram {
@@ -221,7 +220,8 @@ pub struct Tallies {
 #[derive(Debug)]
 pub struct Finished<'a> {
     pub route: RouteLabel,
-    pub method: &'a Method,
+    /// `None` where it could not be read.
+    pub method: Option<&'a Method>,
     pub status: StatusCode,
     pub auth: Option<AuthResult>,
     pub upstream: Option<(UpstreamLabel, UpstreamResult)>,
@@ -232,7 +232,7 @@ pub struct Finished<'a> {
 impl Shard {
     pub fn finish(&self, finished: &Finished<'_>) {
         let mut tallies = self.tallies.lock().expect("nothing panics while it counts");
-        let request = (finished.route, standard_method(finished.method), finished.status.as_u16());
+        let request = (finished.route, finished.method.and_then(standard_method), finished.status.as_u16());
         *tallies.requests.entry(request).or_default() += 1;
         if let Some(auth) = finished.auth {
             *tallies.auth.entry(auth).or_default() += 1;
@@ -346,16 +346,8 @@ fn number_of(name: &str, names: &mut Vec<String>) -> usize {
 
 /// `None` for a method that a client made up.
 fn standard_method(method: &Method) -> Option<&'static str> {
-    const STANDARD: [Method; 8] = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::PATCH,
-        Method::TRACE,
-    ];
+    const STANDARD: [Method; 8] =
+        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH, Method::TRACE];
     static NAMES: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"];
     STANDARD.iter().position(|standard| standard == method).map(|index| NAMES[index])
 }
@@ -372,7 +364,7 @@ mod tests {
             let shard = metrics.shard();
             shard.finish(&Finished {
                 route,
-                method: &Method::GET,
+                method: Some(&Method::GET),
                 status: StatusCode::OK,
                 auth: Some(AuthResult::Ok),
                 upstream: None,

@@ -1,4 +1,5 @@
 //! What the gateway says of itself.
 
 pub mod exposition;
+pub mod logging;
 pub mod metrics;

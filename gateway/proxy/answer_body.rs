@@ -117,6 +117,7 @@ impl StreamedAnswer {
 
     fn cut(&mut self) {
         self.connection = None;
+        self.client.cut_answer();
         if let Some(mut record) = self.record.take() {
             record.cut("upstream_protocol", UpstreamResult::Protocol);
         }

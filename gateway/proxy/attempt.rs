@@ -55,8 +55,13 @@ pub async fn forward(worker: &Worker, servers: &Servers, forward: &Forward, outg
             Ok(answered) => return Ok(answered),
             Err(miss) => miss,
         };
-        let tried =
-            retry::Attempt { failed: miss.failed, method: &method, has_body, reused: miss.reused, servers_left: candidates.len() };
+        let tried = retry::Attempt {
+            failed: miss.failed,
+            method: &method,
+            has_body,
+            reused: miss.reused,
+            servers_left: candidates.len(),
+        };
         match (retry::next(tried), miss.unsent) {
             (Next::OtherServer, Some(unsent)) => {
                 server = candidates.next().expect("the table saw one left");

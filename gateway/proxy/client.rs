@@ -30,6 +30,10 @@ pub struct Client {
     upstream_silent: AtomicU64,
     /// Milliseconds it may be silent.
     upstream_patience: AtomicU64,
+    /// A request was taken, and its answer is not wholly written.
+    answering: AtomicBool,
+    /// The upstream broke off in the middle of an answer.
+    cut: AtomicBool,
     /// Something the client sent was left unread when its answer was given.
     unread: AtomicBool,
     /// What the connection becomes after a 101.
@@ -75,6 +79,8 @@ impl Client {
             write_blocked: AtomicU64::new(0),
             upstream_silent: AtomicU64::new(0),
             upstream_patience: AtomicU64::new(0),
+            answering: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             unread: AtomicBool::new(false),
             tunnel: Mutex::new(None),
         }
@@ -86,6 +92,9 @@ impl Client {
     }
 
     pub fn enter(&self, phase: Phase) {
+        if phase == Phase::Busy {
+            self.answering.store(true, Ordering::Relaxed);
+        }
         self.phase.store(phase as u8, Ordering::Relaxed);
         self.phase_since.store(self.now(), Ordering::Relaxed);
     }
@@ -95,6 +104,26 @@ impl Client {
         if matches!(self.phase(), Phase::Fresh | Phase::Idle) {
             self.enter(Phase::Head);
         }
+    }
+
+    /// Whatever was to be written has been.
+    pub fn flushed(&self) {
+        if self.phase() != Phase::Busy {
+            self.answering.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// What is written now belongs to an answer of ours.
+    pub fn is_being_answered(&self) -> bool {
+        self.answering.load(Ordering::Relaxed)
+    }
+
+    pub fn cut_answer(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+
+    pub fn was_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     pub fn write_is_blocked(&self, blocked: bool) {

@@ -6,32 +6,29 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use arc_swap::Guard;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION, ORIGIN, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, ORIGIN};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::answer_body::{AnswerBody, StreamedAnswer};
-use super::attempt::{self, Answered, Outgoing};
+use super::answer_body::AnswerBody;
 use super::client::{Client, Phase};
 use super::failure::Failure;
+use super::forward::Passage;
 use super::record::Record;
-use super::tunnel::Tunnel;
 use super::worker::{Live, RouteFacts, Worker};
-use super::{cors, framing, headers, identity, respond, target};
+use super::{cors, fixed, framing, headers, identity, respond, target};
 use crate::auth::{self, extract, known_key::KnownKey};
 use crate::client_address::{client_address, is_trusted};
 use crate::clock;
-use crate::config::{Accept, Action, Auth, FixedAnswer, Forward, Redirect, Route, Scheme, Server};
+use crate::config::{Accept, Action, Auth, Route, Scheme, Server};
 use crate::limits::Verdict;
 use crate::model::address::ClientIp;
 use crate::model::quota::Quota;
-use crate::observe::metrics::{AuthResult, UpstreamResult};
+use crate::observe::metrics::AuthResult;
 use crate::route::Taken;
-use crate::upstream::request_body::{RequestBody, Upload};
 
 /// Answers a request, whatever becomes of it.
 pub async fn handle(
@@ -43,7 +40,8 @@ pub async fn handle(
     let live = worker.live.load();
     let request_id = request_id(request.headers());
     let record = Record::open(&worker, &client, request.method(), request.uri(), request_id.clone());
-    let mut exchange = Exchange { worker: &worker, client: &client, live: &live, record: Some(record), route: None, admitted: None };
+    let mut exchange =
+        Exchange { worker: &worker, client: &client, live: &live, record: Some(record), route: None, admitted: None };
     let origin = request.headers().get(ORIGIN).cloned();
     let has_body = !request.body().is_end_stream();
 
@@ -58,21 +56,21 @@ pub async fn handle(
 }
 
 /// One request on its way.
-struct Exchange<'a> {
-    worker: &'a Arc<Worker>,
-    client: &'a Arc<Client>,
-    live: &'a Guard<Arc<Live>>,
+pub(super) struct Exchange<'a> {
+    pub worker: &'a Arc<Worker>,
+    pub client: &'a Arc<Client>,
+    pub live: &'a Live,
     /// Goes with the body of an answer that streams.
-    record: Option<Record>,
-    /// Its place, once taken.
-    route: Option<usize>,
+    pub record: Option<Record>,
+    route: Option<&'a Route>,
     /// The key, and what it may still do.
     admitted: Option<(Arc<KnownKey>, Option<Quota>)>,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     async fn answer(&mut self, mut request: Request<Incoming>) -> Result<Response<AnswerBody>, Failure> {
-        let config = &self.live.config;
+        let live = self.live;
+        let config = &live.config;
         let peer_is_trusted = is_trusted(self.client.peer.ip(), &config.client_address);
 
         framing::check_request(&request)?;
@@ -85,7 +83,8 @@ impl Exchange<'_> {
 
         let scheme = target::scheme(request.headers(), peer_is_trusted, self.client.scheme);
         let (route, facts) = self.take_route(&request, scheme)?;
-        if let Some(preflight) = route.cors.as_ref().and_then(|rules| cors::preflight(request.method(), request.headers(), rules)) {
+        if let Some(preflight) = route.cors.as_ref().and_then(|rules| cors::preflight(request.method(), request.headers(), rules))
+        {
             return Ok(preflight);
         }
 
@@ -97,28 +96,34 @@ impl Exchange<'_> {
         check_body_length(&request, route)?;
         let target = cut_credentials(&mut request, route, &config.keys.prefix);
         let websocket = headers::asks_for_websocket(request.headers());
-        headers::strip_request(request.headers_mut(), &self.live.reserved);
-        headers::add_forwarding(request.headers_mut(), self.client, address, scheme, peer_is_trusted);
-        request.headers_mut().insert(headers::X_REQUEST_ID, self.record().request_id.clone());
-        headers::apply(&route.request_headers, request.headers_mut());
+        let fields = request.headers_mut();
+        headers::strip_request(fields, &live.reserved);
+        headers::add_forwarding(fields, self.client, address, scheme, peer_is_trusted);
+        fields.insert(headers::X_REQUEST_ID, self.record().request_id.clone());
+        headers::apply(&route.request_headers, fields);
         if let Some((key, _)) = &self.admitted {
-            identity::attach(request.headers_mut(), key, &config.identity_headers);
+            identity::attach(fields, key, &config.identity_headers);
         }
 
         match &route.action {
-            Action::Forward(forward) => self.forward(request, &target, route, forward, facts, websocket).await,
-            Action::Redirect(redirect) => Ok(redirected(redirect, &request, &target)),
-            Action::Respond(fixed) => Ok(answered(fixed)),
+            Action::Forward(forward) => {
+                let servers = facts.servers.as_deref().expect("a route that forwards has servers");
+                Passage { route, forward, servers, websocket }.forward(self, request, &target).await
+            }
+            Action::Redirect(redirect) => Ok(fixed::redirect(redirect, &request, &target)),
+            Action::Respond(answer) => Ok(fixed::answer(answer)),
         }
     }
 
-    fn take_route<B>(&mut self, request: &Request<B>, scheme: Scheme) -> Result<(&'_ Route, &'_ RouteFacts), Failure> {
+    fn take_route<B>(&mut self, request: &Request<B>, scheme: Scheme) -> Result<(&'a Route, &'a RouteFacts), Failure> {
+        let live = self.live;
         let host = target::host(request.uri(), request.headers());
-        match self.live.routes.take(&host, target::path(request.uri()).as_bytes(), scheme) {
+        match live.routes.take(&host, target::path(request.uri()).as_bytes(), scheme) {
             Taken::Route(index) => {
-                self.route = Some(index);
-                let live = self.live;
-                Ok((live.routes.get(index), &live.facts[index]))
+                let (route, facts) = (live.routes.get(index), &live.facts[index]);
+                self.route = Some(route);
+                self.record().route = facts.label;
+                Ok((route, facts))
             }
             Taken::NoRoute => Err(Failure::NoRoute),
             Taken::Ambiguous => Err(Failure::BadRequest("the path can be read in more than one way")),
@@ -153,7 +158,7 @@ impl Exchange<'_> {
             let now = self.record().arrived();
             let verdict = match hourly.cell.try_take(hourly.limit, now) {
                 Some(verdict) => verdict,
-                None => self.worker.limiter.take(&hourly.cell, hourly.limit, now).await,
+                None => self.worker.limiter.take(&hourly.cell, hourly.limit).await,
             };
             match verdict {
                 Verdict::Admitted(left) => quota = Some(left),
@@ -169,121 +174,6 @@ impl Exchange<'_> {
         record.key = Some(Arc::clone(&key));
         self.admitted = Some((key, quota));
         Ok(())
-    }
-
-    async fn forward(
-        &mut self,
-        request: Request<Incoming>,
-        target: &PathAndQuery,
-        route: &Route,
-        forward: &Forward,
-        facts: &RouteFacts,
-        websocket: bool,
-    ) -> Result<Response<AnswerBody>, Failure> {
-        let servers = facts.servers.as_deref().expect("a route that forwards has servers");
-        let outgoing = self.outgoing(request, target, route, forward, websocket);
-        let record = self.record();
-        record.upload.clone_from(&outgoing.upload);
-        record.upstream = Some((servers.label, UpstreamResult::Abandoned));
-        let began = clock::monotonic();
-        let answered = attempt::forward(self.worker, servers, forward, outgoing).await;
-        let record = self.record();
-        record.waited = clock::monotonic().duration_since(began);
-        let answered = answered.and_then(|answered| framing::check_response(&answered.response).map(|()| answered));
-        let result = answered.as_ref().map_or_else(Failure::upstream_result, |_| UpstreamResult::Ok);
-        record.upstream = Some((servers.label, result));
-        match answered? {
-            Answered { response, .. } if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                self.switch(response, route, websocket).await
-            }
-            answered => Ok(self.stream(answered, route, forward)),
-        }
-    }
-
-    fn outgoing(
-        &self,
-        request: Request<Incoming>,
-        target: &PathAndQuery,
-        route: &Route,
-        forward: &Forward,
-        websocket: bool,
-    ) -> Outgoing {
-        let (mut parts, incoming) = request.into_parts();
-        match &forward.host {
-            Some(host) => parts.headers.insert(HOST, host.clone()),
-            None => None,
-        };
-        if websocket {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        }
-        let (body, upload) = match incoming.is_end_stream() {
-            true => (RequestBody::Empty, None),
-            false => {
-                // hyper's client would send a GET of unknown length without its body.
-                if incoming.size_hint().exact().is_none() {
-                    parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-                }
-                let upload = Arc::new(Upload::new(clock::monotonic()));
-                let (limit, stall) = (route.max_body_bytes, route.request_body_timeout);
-                let reserved = Arc::clone(&self.live.reserved);
-                (RequestBody::streamed(incoming, Arc::clone(&upload), limit, stall, reserved), Some(upload))
-            }
-        };
-        let uri = Uri::from(target::forwarded(target, route, forward));
-        Outgoing { method: parts.method, uri, headers: parts.headers, body, upload }
-    }
-
-    /// The upstream's answer, its body still to come.
-    fn stream(&mut self, answered: Answered, route: &Route, forward: &Forward) -> Response<AnswerBody> {
-        let (mut parts, incoming) = answered.response.into_parts();
-        let is_event_stream = parts
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream")));
-        let patience = if is_event_stream { route.stream_idle_timeout } else { forward.response_body_timeout };
-        headers::strip_response(&mut parts.headers);
-        headers::apply(&route.response_headers, &mut parts.headers);
-        let mut record = self.record.take().expect("the record is there until the answer is");
-        record.answering(parts.status);
-        if record.upload.as_ref().is_some_and(|upload| upload.end().is_none()) {
-            // An answer before the end of the upload: what is left of it is no next request.
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        let mut body = StreamedAnswer {
-            incoming,
-            connection: Some(answered.connection),
-            worker: Arc::clone(self.worker),
-            client: Arc::clone(self.client),
-            record: Some(record),
-            patience,
-        };
-        if body.incoming.is_end_stream() {
-            body.end();
-        }
-        // The upstream's own version is its connection's affair.
-        parts.version = http::Version::HTTP_11;
-        Response::from_parts(parts, AnswerBody::Streamed(body))
-    }
-
-    /// The upstream agreed to a WebSocket: the connection becomes a tunnel once this head is written.
-    async fn switch(&mut self, response: Response<Incoming>, route: &Route, websocket: bool) -> Result<Response<AnswerBody>, Failure> {
-        if !websocket || !headers::is_websocket(response.headers()) {
-            return Err(Failure::UpstreamProtocol("101 to a request that asked for nothing of the kind"));
-        }
-        let (mut parts, incoming) = response.into_parts();
-        headers::strip_response(&mut parts.headers);
-        headers::apply(&route.response_headers, &mut parts.headers);
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        let mut head = Response::from_parts(parts, AnswerBody::Empty);
-        let upgraded = hyper::upgrade::on(Response::from_parts(head_of(&head), incoming)).await;
-        let upgraded = upgraded.map_err(|_| Failure::UpstreamProtocol("the connection ended with its 101"))?;
-        let mut record = self.record.take().expect("the record is there until the answer is");
-        record.answering(StatusCode::SWITCHING_PROTOCOLS);
-        self.client.open_tunnel(Tunnel::new(upgraded, record, route.stream_idle_timeout));
-        head.extensions_mut().clear();
-        Ok(head)
     }
 
     fn refuse(&mut self, failure: &Failure, has_body: bool) -> Response<AnswerBody> {
@@ -307,7 +197,7 @@ impl Exchange<'_> {
         {
             respond::add_limits(answer, &hourly.headers, quota, clock::now());
         }
-        if let Some(rules) = self.route.and_then(|index| self.live.routes.get(index).cors.as_ref()) {
+        if let Some(rules) = self.route.and_then(|route| route.cors.as_ref()) {
             cors::add(answer, origin, rules);
         }
         if self.worker.tasks.is_stopping() {
@@ -324,7 +214,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn record(&mut self) -> &mut Record {
+    pub fn record(&mut self) -> &mut Record {
         self.record.as_mut().expect("the record is there until the answer is")
     }
 }
@@ -332,7 +222,8 @@ impl Exchange<'_> {
 /// The client's own where it is sane, else 128 random bits.
 pub fn request_id(headers: &HeaderMap) -> HeaderValue {
     let is_sane = |id: &&HeaderValue| {
-        (1..=128).contains(&id.len()) && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
+        (1..=128).contains(&id.len())
+            && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
     };
     match headers.get(headers::X_REQUEST_ID).filter(is_sane) {
         Some(id) => id.clone(),
@@ -376,23 +267,4 @@ fn cut_credentials<B>(request: &mut Request<B>, route: &Route, prefix: &str) -> 
     let accept = if route.auth == Auth::None { Accept::NOTHING } else { route.accept };
     extract::cut_headers(request.headers_mut(), accept, prefix);
     extract::cut_query(&target, accept, prefix).unwrap_or(target)
-}
-
-fn redirected<B>(redirect: &Redirect, request: &Request<B>, target: &PathAndQuery) -> Response<AnswerBody> {
-    let query = target.query().map_or_else(String::new, |query| format!("?{query}"));
-    let to = redirect.to.replace("{host}", &target::host(request.uri(), request.headers()));
-    let to = to.replace("{path}", target.path()).replace("{query}", &query);
-    let mut response = Response::new(AnswerBody::Empty);
-    *response.status_mut() = redirect.status;
-    if let Ok(location) = HeaderValue::from_str(&to) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    response
-}
-
-fn answered(fixed: &FixedAnswer) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::own(fixed.body.clone()));
-    *response.status_mut() = fixed.status;
-    response.headers_mut().insert(CONTENT_TYPE, fixed.content_type.clone());
-    response
 }

@@ -23,11 +23,8 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub fn strip_request(headers: &mut HeaderMap, reserved: &ReservedHeaders) {
     let takes_trailers = headers.get_all(TE).iter().any(|te| tokens(te).any(|token| token.eq_ignore_ascii_case(b"trailers")));
     remove_named_by_connection(headers);
-    let doomed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_hop_by_hop(name) || **name == EXPECT || reserved.covers(name))
-        .cloned()
-        .collect();
+    let doomed: Vec<HeaderName> =
+        headers.keys().filter(|name| is_hop_by_hop(name) || **name == EXPECT || reserved.covers(name)).cloned().collect();
     for name in doomed {
         headers.remove(name);
     }
@@ -45,7 +42,13 @@ pub fn strip_response(headers: &mut HeaderMap) {
 }
 
 /// Tells the upstream who asked, how, and for which host. What a trusted proxy said of the latter two is kept.
-pub fn add_forwarding(headers: &mut HeaderMap, client: &Client, address: Option<ClientIp>, scheme: Scheme, peer_is_trusted: bool) {
+pub fn add_forwarding(
+    headers: &mut HeaderMap,
+    client: &Client,
+    address: Option<ClientIp>,
+    scheme: Scheme,
+    peer_is_trusted: bool,
+) {
     append_peer(headers, &client.peer_value);
     let real_ip = match address {
         Some(address) if address.get() != client.peer.ip() => {
@@ -79,7 +82,8 @@ pub fn apply(rules: &HeaderRules, headers: &mut HeaderMap) {
 
 /// Whether the client asks for a WebSocket (RFC 6455 4.1): the one protocol that a tunnel is opened for.
 pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    let upgrades = headers.get_all(CONNECTION).iter().any(|line| tokens(line).any(|token| token.eq_ignore_ascii_case(b"upgrade")));
+    let upgrades =
+        headers.get_all(CONNECTION).iter().any(|line| tokens(line).any(|token| token.eq_ignore_ascii_case(b"upgrade")));
     upgrades && is_websocket(headers)
 }
 
@@ -132,7 +136,12 @@ fn tokens(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    *name == CONNECTION || *name == TRANSFER_ENCODING || *name == TE || *name == UPGRADE || *name == KEEP_ALIVE || *name == PROXY_CONNECTION
+    *name == CONNECTION
+        || *name == TRANSFER_ENCODING
+        || *name == TE
+        || *name == UPGRADE
+        || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
 }
 
 #[cfg(test)]
@@ -192,11 +201,18 @@ mod tests {
     #[test]
     fn the_peer_is_appended_to_one_joined_line() {
         let client = Client::new(PeerAddr::new("192.0.2.7:1".parse().expect("an address")), Scheme::Http);
-        let mut headers = headers(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("host", "a"), ("x-forwarded-proto", "https")]);
+        let mut headers = headers(&[
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2"),
+            ("host", "a"),
+            ("x-forwarded-proto", "https"),
+        ]);
         add_forwarding(&mut headers, &client, None, Scheme::Http, false);
         assert_eq!(headers.get_all("x-forwarded-for").iter().collect::<Vec<_>>(), ["1.1.1.1, 2.2.2.2, 192.0.2.7"]);
-        assert_eq!((&headers["x-real-ip"], &headers["x-forwarded-host"], &headers["x-forwarded-proto"]), 
-            (&HeaderValue::from_static("192.0.2.7"), &HeaderValue::from_static("a"), &HeaderValue::from_static("http")));
+        assert_eq!(
+            (&headers["x-real-ip"], &headers["x-forwarded-host"], &headers["x-forwarded-proto"]),
+            (&HeaderValue::from_static("192.0.2.7"), &HeaderValue::from_static("a"), &HeaderValue::from_static("http"))
+        );
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Record {
     fn finish(&self, duration: Duration) {
         self.worker.shard.finish(&Finished {
             route: self.route,
-            method: &self.method,
+            method: Some(&self.method),
             status: self.status(),
             auth: self.auth,
             upstream: self.upstream,

@@ -32,7 +32,7 @@ struct Problem<'a> {
 
 /// The whole answer to a failure.
 pub fn to_failure(failure: &Failure, request_id: &HeaderValue) -> Response<AnswerBody> {
-    let (status, detail) = words(failure);
+    let (status, _) = words(failure);
     let problem = problem(failure, request_id);
     let mut response = Response::new(AnswerBody::own(problem));
     *response.status_mut() = status;

@@ -11,12 +11,12 @@ use crate::config::{Forward, Route, Scheme};
 /// `X-Forwarded-Proto`: what a trusted proxy says of how the client spoke to it.
 pub const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// The host a request is for: lower case, without port or a final dot; empty when there is none.
+/// The host a request is for: lower case, without port or a final dot, IPv6 in brackets; empty when there is none.
 pub fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Cow<'r, str> {
     let named = uri.authority().map(http::uri::Authority::as_str);
     let given = named.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok())).unwrap_or_default();
-    let name = match given.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
+    let name = match given.find(']') {
+        Some(end) => &given[..=end],
         None => given.split(':').next().unwrap_or_default(),
     };
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_host_is_lower_case_without_port_and_final_dot() {
-        for (host_line, name) in [("A.Example:80", "a.example"), ("a.example.", "a.example"), ("[::1]:80", "::1"), ("x", "x")] {
+        for (host_line, name) in [("A.Example:80", "a.example"), ("a.example.", "a.example"), ("[::1]:80", "[::1]"), ("x", "x")] {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, host_line.parse().expect("a value"));
             assert_eq!(host(&Uri::from_static("/"), &headers), name);

@@ -49,7 +49,8 @@ pub struct RouteFacts {
 
 impl Live {
     pub fn new(config: Arc<Config>, metrics: &Metrics) -> Self {
-        let servers = |upstream: &Arc<crate::config::Upstream>| (upstream.name.clone(), Arc::new(Servers::new(upstream, metrics)));
+        let servers =
+            |upstream: &Arc<crate::config::Upstream>| (upstream.name.clone(), Arc::new(Servers::new(upstream, metrics)));
         let servers: HashMap<String, Arc<Servers>> = config.upstreams.iter().map(servers).collect();
         let facts = |route: &Arc<Route>| RouteFacts {
             label: metrics.route(&route.label),

@@ -143,12 +143,8 @@ mod tests {
 
     #[test]
     fn the_most_specific_host_wins_and_a_path_it_lacks_falls_to_the_next() {
-        let routes = [
-            route("", "/"),
-            route("*.example.com", "/"),
-            route("*.b.example.com", "/"),
-            route("a.example.com", "/only"),
-        ];
+        let routes =
+            [route("", "/"), route("*.example.com", "/"), route("*.b.example.com", "/"), route("a.example.com", "/only")];
         let table = table(&routes.concat());
         assert_eq!(take(&table, "other.org", "/"), Taken::Route(0));
         assert_eq!(take(&table, "example.com", "/"), Taken::Route(0));

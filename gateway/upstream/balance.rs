@@ -19,8 +19,7 @@ pub struct Servers {
 #[derive(Debug)]
 pub struct Server {
     pub address: ServerAddress,
-    /// `Host` for a client that sent none.
-    pub host: HeaderValue,
+    host: HeaderValue,
     /// 1 while the last attempt to connect succeeded.
     pub healthy: Arc<Gauge>,
 }
@@ -42,6 +41,11 @@ impl Servers {
         let count = self.servers.len();
         let first = if count == 1 { 0 } else { self.first(count) };
         (0..count).map(move |step| &self.servers[(first + step) % count])
+    }
+
+    /// `Host` for a client that sent none.
+    pub fn host(&self) -> HeaderValue {
+        self.servers[0].host.clone()
     }
 
     fn first(&self, count: usize) -> usize {

@@ -38,6 +38,8 @@ struct State {
     segments: VecDeque<Segment>,
     /// Records in the batch that is on its way to the store.
     taken: u64,
+    /// Of the newest segment there ever was here.
+    last_number: u64,
 }
 
 #[derive(Debug)]
@@ -75,11 +77,12 @@ impl Backlog {
             losses.count(damaged, &format_args!("{} is damaged or was not written to its end", path.display()));
             segments.push_back(Segment { number, end, records: whole, passed: 0 });
         }
+        let last_number = segments.back().map_or(0, |newest| newest.number);
         let backlog = Self {
             folder: folder.to_owned(),
             metrics: metrics.clone(),
             losses,
-            state: Mutex::new(State { segments, taken: 0 }),
+            state: Mutex::new(State { segments, taken: 0, last_number }),
             much: Notify::new(),
         };
         backlog.change(|_| {});
@@ -88,7 +91,10 @@ impl Backlog {
 
     /// The number of a segment made at `now`. Greater than all before, even should the folder have been emptied since.
     pub fn next_number(&self, now: Timestamp) -> u64 {
-        self.change(|state| state.segments.back().map_or(0, |newest| newest.number + 1)).max(now.as_millis())
+        self.change(|state| {
+            state.last_number = now.as_millis().max(state.last_number + 1);
+            state.last_number
+        })
     }
 
     pub fn begun(&self, number: u64) {
@@ -145,7 +151,7 @@ impl Backlog {
 
     /// Leaves out what the store has, by its own account. Returns where to read from.
     pub fn resume(&self, position: JournalPosition) -> io::Result<JournalPosition> {
-        let newest = self.change(|state| state.segments.back().map_or(0, |newest| newest.number));
+        let newest = self.change(|state| state.last_number);
         if position.segment > newest {
             tracing::warn!(?position, newest, "the store knows a later journal of this spool: all that is here is delivered");
             return Ok(OLDEST);
@@ -153,7 +159,10 @@ impl Backlog {
         // Power may have failed before the disk had all that the store already had.
         let upto = self.change(|state| state.find(position.segment).map(|segment| segment.end.min(position.offset)));
         let passed = match upto {
-            Some(upto) => self.read(position.segment, START, upto, u64::MAX, &mut |_| {})?.whole,
+            Some(upto) => match self.read(position.segment, START, upto, u64::MAX, &mut |_| {}) {
+                Err(error) if is_gone(&error) => 0,
+                stretch => stretch?.whole,
+            },
             None => 0,
         };
         self.change(|state| {
@@ -180,9 +189,7 @@ impl Backlog {
                         return Ok(Some(Batch { rows, end: from }));
                     }
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {
-                    self.give_up(number, &error);
-                }
+                Err(error) if is_gone(&error) => self.give_up(number, &error),
                 Err(error) => return Err(error),
             }
         }
@@ -249,7 +256,7 @@ impl Backlog {
 
     fn remove_file(&self, number: u64) {
         let path = segment::path(&self.folder, number);
-        if let Err(error) = std::fs::remove_file(&path) {
+        if let Err(error) = segment::remove(&path) {
             tracing::warn!(file = %path.display(), %error, "a usage journal that is done with cannot be removed");
         }
     }
@@ -281,6 +288,11 @@ impl State {
     fn find(&mut self, number: u64) -> Option<&mut Segment> {
         self.segments.iter_mut().find(|segment| segment.number == number)
     }
+}
+
+/// Unlike errors that may pass, as when too many files are open.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
 }
 
 pub fn row(event: &UsageEvent<'_>) -> UsageRow {

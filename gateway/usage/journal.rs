@@ -262,6 +262,28 @@ mod tests {
         assert_eq!(fixture.metrics.usage_spooled.get(), 0);
     }
 
+    #[test]
+    fn a_segments_number_is_never_used_again() {
+        let fixture = Fixture::new();
+        let (mut journal, backlog) = fixture.open(ROOM);
+        append(&mut journal, 0..10);
+        let place = backlog.take(OLDEST, 100, EVER).unwrap().unwrap().end;
+        assert!(backlog.drop_oldest(&"a test"));
+        assert!(backlog.next_number(Timestamp::from_secs(1)) > place.segment, "even should the clock be set back");
+        append(&mut journal, 10..12);
+        assert_eq!(deliver(&backlog, place, 100), [10, 11]);
+    }
+
+    #[test]
+    fn the_room_of_a_dropped_segment_is_free_although_it_is_still_open() {
+        let fixture = Fixture::new();
+        let (mut journal, backlog) = fixture.open(ROOM);
+        append(&mut journal, 0..10);
+        let file = journal.newest.as_ref().unwrap().file.clone();
+        assert!(backlog.drop_oldest(&"a test"));
+        assert_eq!(file.metadata().unwrap().len(), 0);
+    }
+
     /// A file that is always full stands in for the newest segment.
     fn fill_disk_under(journal: &mut Journal) {
         let file = File::options().read(true).write(true).open("/dev/full").unwrap();

@@ -11,7 +11,7 @@ const BATCH: usize = 1_000;
 /// Rest after a batch, as a multiple of the time it took, so that the store is left to others most of the time.
 const REST: u32 = 4;
 /// From finding nothing more, or no store, to looking again.
-const LOOK_AGAIN: Duration = Duration::from_secs(300);
+const LOOK_AGAIN: Duration = Duration::from_mins(5);
 
 pub async fn run(store: Store, retention: Duration, tasks: Tasks) {
     while !tasks.is_stopping() {

@@ -62,6 +62,12 @@ pub fn create(folder: &Path, number: u64) -> io::Result<File> {
     }
 }
 
+/// Removes a segment. It is emptied first, so that the disk has its room back although somebody may still have it open.
+pub fn remove(path: &Path) -> io::Result<()> {
+    File::options().write(true).open(path)?.set_len(0)?;
+    std::fs::remove_file(path)
+}
+
 /// Opens a segment for reading. `None`: a file of another form, as a later version may have left.
 pub fn open(path: &Path) -> io::Result<Option<File>> {
     let file = File::open(path)?;

@@ -70,7 +70,9 @@ impl Shared {
             is_ending = state.ending;
             let dirty = std::mem::take(&mut state.dirty);
             drop(state);
-            dirty.iter().for_each(|file| sync(file));
+            for file in dirty {
+                sync(&file);
+            }
         }
     }
 }

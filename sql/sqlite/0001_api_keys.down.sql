@@ -1,3 +1,4 @@
+DROP TABLE api_gateways;
 DROP TABLE api_key_leases;
 DROP TABLE api_key_hours;
 DROP TABLE api_key_usage_positions;

@@ -132,3 +132,10 @@ CREATE TABLE api_key_leases (
 );
 CREATE INDEX api_key_leases_key ON api_key_leases (key_id, hour);
 CREATE INDEX api_key_leases_spool ON api_key_leases (spool_id);
+
+-- How far each running gateway has followed api_key_changes: written twice a second, deleted when it ends.
+CREATE TABLE api_gateways (
+    gateway_id TEXT PRIMARY KEY NOT NULL,
+    seen_version INTEGER NOT NULL,
+    seen_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
+) WITHOUT ROWID;

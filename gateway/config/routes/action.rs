@@ -12,6 +12,7 @@ use super::super::hosts;
 use super::super::problem::Complaint;
 use super::super::section::Section;
 use super::super::upstreams::Upstream;
+use super::redirect::{self, Redirect};
 use super::{Timeouts, route_path};
 
 /// Keys that say how a request is forwarded.
@@ -39,13 +40,6 @@ pub struct Forward {
 }
 
 #[derive(Debug)]
-pub struct Redirect {
-    pub status: StatusCode,
-    /// May hold `{host}`, `{path}` and `{query}` (with its `?`, or nothing).
-    pub to: String,
-}
-
-#[derive(Debug)]
 pub struct FixedAnswer {
     pub status: StatusCode,
     pub content_type: HeaderValue,
@@ -64,7 +58,7 @@ pub(super) fn read(section: &mut Section<'_>, upstreams: &[Arc<Upstream>], timeo
         response_body_timeout: timeouts.response_body.unwrap_or(upstream.body_timeout),
         upstream,
     });
-    let redirect = section.optional_table("redirect", read_redirect);
+    let redirect = section.optional_table("redirect", redirect::read);
     let respond = section.optional_table("respond", read_respond);
     refuse_none_or_several(section);
     let action = forward.map(Action::Forward).or(redirect.map(Action::Redirect)).or(respond.map(Action::Respond));
@@ -86,7 +80,7 @@ fn refuse_none_or_several(section: &Section<'_>) {
 }
 
 fn find(upstreams: &[Arc<Upstream>], name: &str) -> Result<Arc<Upstream>, Complaint> {
-    let names = || upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>();
+    let names = || upstreams.iter().map(|upstream| upstream.name.as_str()).filter(|name| !name.is_empty()).collect::<Vec<_>>();
     let found = upstreams.iter().find(|upstream| upstream.name == name);
     found.cloned().ok_or_else(|| Complaint::unknown("upstream", name, &names()))
 }
@@ -121,43 +115,6 @@ fn upstream_host(text: &str) -> Result<HeaderValue, Complaint> {
     }
 }
 
-fn read_redirect(section: &mut Section<'_>) -> Redirect {
-    let status = section.integer("status", 308, 100..=599);
-    if ![301, 302, 303, 307, 308].contains(&status) {
-        section.complain("status", Complaint::new(format!("{status} is no redirect")).hint("use 301, 302, 303, 307 or 308"));
-    }
-    Redirect { status: status_code(status), to: section.required_text("to", target).unwrap_or_default() }
-}
-
-/// A target may not let the client's path choose the host: `{path}` at the start would, with a path of `//evil.example`.
-fn target(text: &str) -> Result<String, Complaint> {
-    let example = "write it like https://{host}{path}{query} or /new{path}";
-    for part in text.split('{').skip(1) {
-        let name = part.split_once('}').map_or(part, |(name, _)| name);
-        if !["host", "path", "query"].contains(&name) {
-            return Err(Complaint::unknown("placeholder", name, &["host", "path", "query"]));
-        }
-    }
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let names_a_place = match host {
-        Some(host) => {
-            !host.is_empty()
-                && !host.starts_with(['/', '?', '#', '@'])
-                && !host.starts_with("{path}")
-                && !host.starts_with("{query}")
-        }
-        None => text.starts_with('/') && !text[1..].starts_with(['/', '\\', '{']),
-    };
-    if !names_a_place {
-        return Err(Complaint::new(format!("`{text}` names no place to go to")).hint(example));
-    }
-    match text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
-        true => Ok(text.to_owned()),
-        false => Err(Complaint::new(format!("`{}` cannot be sent as it is", text.escape_debug()))
-            .hint("percent-encode what is not visible ASCII")),
-    }
-}
-
 fn read_respond(section: &mut Section<'_>) -> FixedAnswer {
     let status = section.integer("status", 200, 200..=599);
     let body = section.text("body", "", |body| Ok(Bytes::copy_from_slice(body.as_bytes())));
@@ -171,7 +128,7 @@ fn read_respond(section: &mut Section<'_>) -> FixedAnswer {
     }
 }
 
-fn status_code(status: usize) -> StatusCode {
+pub(super) fn status_code(status: usize) -> StatusCode {
     let status = u16::try_from(status).expect("at most 599");
     StatusCode::from_u16(status).expect("three digits")
 }
@@ -179,33 +136,4 @@ fn status_code(status: usize) -> StatusCode {
 fn nothing() -> Action {
     let content_type = HeaderValue::from_static("text/plain");
     Action::Respond(FixedAnswer { status: StatusCode::INTERNAL_SERVER_ERROR, content_type, body: Bytes::new() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_redirect_goes_where_the_operator_said_and_not_where_a_path_says() {
-        for text in ["https://{host}{path}{query}", "http://a.com", "https://a.com/x?y={path}", "/new{path}{query}", "/"] {
-            assert!(target(text).is_ok(), "{text}");
-        }
-        for text in [
-            "",
-            "{path}",
-            "/{path}",
-            "//a.com",
-            "/\\a.com",
-            "https://",
-            "https://{path}",
-            "https:///x",
-            "a.com",
-            "ftp://a.com",
-            "/{hots}",
-            "/a b",
-            "/{path",
-        ] {
-            assert!(target(text).is_err(), "{text}");
-        }
-    }
 }

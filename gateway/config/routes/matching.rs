@@ -2,6 +2,8 @@
 //!
 //! What must stay true here: a pattern is in the one form that requests are brought into before they are compared.
 
+use std::net::Ipv6Addr;
+
 use super::super::hosts;
 use super::super::problem::Complaint;
 
@@ -46,6 +48,7 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Complaint> {
         "*" => Err(no_host().hint("leave it empty for any host")),
         _ if !text.is_ascii() => Err(no_host().hint("write the name as it is sent, with xn--")),
         _ if text.contains("://") => Err(no_host().hint("`scheme` is a key of its own")),
+        _ if text.parse::<Ipv6Addr>().is_ok() => Err(no_host().hint(format!("write [{text}]"))),
         _ if hosts::split_port(text).1.is_some() => Err(no_host().hint("leave the port out, every port is matched")),
         _ if !hosts::is_name(name) => Err(no_host().hint("write it like api.example.com or *.example.com")),
         _ if name.len() < text.len() => Ok(HostPattern::Suffix(format!(".{}", name.to_ascii_lowercase()))),

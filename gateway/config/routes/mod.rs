@@ -4,14 +4,16 @@ mod action;
 mod cors;
 mod header_rules;
 mod matching;
+mod redirect;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use action::{Action, FixedAnswer, Forward, Redirect};
+pub use action::{Action, FixedAnswer, Forward};
 pub use cors::{Cors, Origins};
 pub use header_rules::HeaderRules;
 pub use matching::{HostPattern, Scheme};
+pub use redirect::Redirect;
 
 pub(super) use matching::route_path;
 

@@ -190,3 +190,125 @@ fn some_hold(connection: &Connection, key_id: &KeyId, hour: HourWindow) -> rusql
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM api_key_leases WHERE key_id = ?1 AND hour = ?2 AND granted > spent)")?
         .query_row(params![key_id.as_str(), hour.number()], |row| row.get(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::sqlite::testing::NOW;
+    use crate::store::{Change, Changed};
+
+    const KEY: &str = "key_1";
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn authority() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../../../sql/sqlite/0001_api_keys.up.sql")).unwrap();
+        connection
+    }
+
+    fn ask(authority: &mut Connection, spool_id: &str, request: &LeaseRequest, now: Timestamp) -> LeaseAnswer {
+        let transaction = authority.transaction().unwrap();
+        let answer = lease(&transaction, &KEY.into(), spool_id, request, now).unwrap();
+        transaction.commit().unwrap();
+        answer
+    }
+
+    fn tell(authority: &mut Connection, id: LeaseId, spent: u64, finished: bool) {
+        let transaction = authority.transaction().unwrap();
+        settle(&transaction, &LeaseReport { id, spent, finished }).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    fn spent(authority: &Connection) -> u64 {
+        hour_usage(authority, &KEY.into(), HourWindow::containing(NOW)).unwrap()
+    }
+
+    fn wanting(limit: u64) -> LeaseRequest {
+        LeaseRequest { limit, wanted: limit, ended: None, debt: None }
+    }
+
+    #[test]
+    fn leases_become_smaller_as_less_is_left_until_nothing_is() {
+        let mut authority = authority();
+        let mut granted = Vec::new();
+        while let Some(lease) = ask(&mut authority, "", &wanting(100), NOW).lease {
+            granted.push(lease.permits);
+        }
+        assert_eq!(granted[..4], [10, 9, 8, 7]);
+        assert_eq!(granted.last(), Some(&1));
+        assert_eq!(granted.iter().sum::<u64>(), 100);
+    }
+
+    #[test]
+    fn what_is_on_lease_is_counted_and_shown_only_as_far_as_it_was_spent() {
+        let mut authority = authority();
+        let lease = ask(&mut authority, "a", &wanting(100), NOW).lease.unwrap();
+        assert_eq!(spent(&authority), 0);
+        tell(&mut authority, lease.id, 4, false);
+        tell(&mut authority, lease.id, 3, false);
+        assert_eq!(spent(&authority), 4, "an older report changes nothing");
+        tell(&mut authority, lease.id, 5, true);
+        tell(&mut authority, lease.id, 5, true);
+        assert_eq!(spent(&authority), 5, "nor does one that is told twice");
+        assert_eq!(ask(&mut authority, "a", &wanting(100), NOW).used, 5 + 9);
+    }
+
+    #[test]
+    fn a_lease_whose_answer_was_lost_goes_back_with_the_next_question_unless_it_has_no_name() {
+        let mut authority = authority();
+        ask(&mut authority, "a", &wanting(100), NOW);
+        assert_eq!(ask(&mut authority, "a", &wanting(100), NOW).used, 10);
+        assert_eq!(ask(&mut authority, "b", &wanting(100), NOW).used, 10 + 9, "it was the other spool's");
+        ask(&mut authority, "", &wanting(100), NOW);
+        assert_eq!(ask(&mut authority, "", &wanting(100), NOW).used, 10 + 9 + 8 + 7);
+    }
+
+    #[test]
+    fn only_a_lease_that_is_not_wholly_spent_lets_hope_for_more() {
+        let mut authority = authority();
+        let lease = ask(&mut authority, "a", &wanting(1), NOW).lease.unwrap();
+        assert!(ask(&mut authority, "b", &wanting(1), NOW).others_hold);
+        tell(&mut authority, lease.id, 1, false);
+        assert!(!ask(&mut authority, "b", &wanting(1), NOW).others_hold);
+    }
+
+    #[test]
+    fn a_debt_is_counted_in_its_own_hour_even_beyond_the_limit() {
+        let mut authority = authority();
+        let debt = Some(Debt { hour: HourWindow::containing(NOW), requests: 7 });
+        let answer = ask(&mut authority, "a", &LeaseRequest { debt, ..wanting(5) }, NOW);
+        assert_eq!((answer.used, answer.lease), (7, None));
+        let answer = ask(&mut authority, "a", &LeaseRequest { debt, ..wanting(5) }, NOW.plus(HOUR));
+        assert_eq!(answer.used, 1);
+        assert_eq!(spent(&authority), 14);
+    }
+
+    #[test]
+    fn hours_before_the_last_one_are_forgotten() {
+        let mut authority = authority();
+        for hours in 0..5 {
+            ask(&mut authority, "", &wanting(100), NOW.plus(HOUR * hours));
+        }
+        for table in ["api_key_hours", "api_key_leases"] {
+            let sql = format!("SELECT count(*) FROM {table}");
+            assert_eq!(authority.query_row(&sql, [], |row| row.get(0)), Ok(2), "{table}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_starts_the_hour_anew_voids_its_leases_and_is_told_to_gateways() {
+        let (_folder, store) = crate::store::sqlite::testing::Folder::migrated().await;
+        let key_id = KeyId::from(KEY);
+        let lease = store.lease(&key_id, Some("a"), wanting(100)).await.unwrap().lease.unwrap();
+        let cursor = store.change_cursor().await.unwrap();
+        store.reset_hour(&key_id).await.unwrap();
+        let report = LeaseReport { id: lease.id, spent: 3, finished: true };
+        store.settle_leases(vec![report], vec![]).await.unwrap();
+        assert_eq!(store.leases_of("a").await.unwrap(), []);
+        assert_eq!(store.hour_usage(&key_id, clock::now()).await.unwrap(), 0);
+        let changed = store.changes_since(cursor).await.unwrap().changed;
+        assert!(matches!(changed, Changed::These(changes) if changes == [Change::Limit(key_id)]));
+    }
+}

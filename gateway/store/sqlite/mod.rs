@@ -3,9 +3,10 @@
 mod changes;
 mod connections;
 mod errors;
+mod gateways;
 mod key_changes;
 mod keys;
-pub(crate) mod leases;
+mod leases;
 mod migrate;
 mod record;
 #[cfg(test)]
@@ -13,4 +14,5 @@ pub(crate) mod testing;
 mod usage;
 
 pub use connections::SqliteStore;
+pub use gateways::GatewayReport;
 pub use key_changes::NewSecret;

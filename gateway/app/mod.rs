@@ -1,0 +1,199 @@
+//! The whole: what is made, in which order, and how it ends.
+//!
+//! What must stay true here: everything is ended in the reverse of the order it was made in, and waited for. Readiness off →
+//! stop accepting → drain → leases given back → usage written → exit.
+
+mod workers;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+
+use crate::admin::{self, Readiness};
+use crate::auth::lookup::Lookup;
+use crate::auth::watch::Watch;
+use crate::clock;
+use crate::config::{Config, StoreUrl};
+use crate::drain::Tasks;
+use crate::limits::Limiter;
+use crate::listen::bind::{self, BindError};
+use crate::observe::metrics::Metrics;
+use crate::proxy::worker::Live;
+use crate::spool::{Spool, SpoolError};
+use crate::store::{Store, StoreError};
+use crate::usage::Usage;
+use workers::Workers;
+
+/// For the tasks in the background to end once they are told to.
+const BACKGROUND_END: Duration = Duration::from_secs(2);
+/// For the store to take the last usage.
+const USAGE_END: Duration = Duration::from_secs(5);
+/// Between two attempts to bring the tables up while the store cannot be reached.
+const MIGRATE_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why the gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error("the file of leases in {path} cannot be used: {error}")]
+    Leases { path: std::path::PathBuf, error: std::io::Error },
+    #[error(transparent)]
+    Store(StoreError),
+    #[error("a worker cannot be started: {0}")]
+    Worker(std::io::Error),
+}
+
+/// A running gateway. To be ended with [`App::stop`].
+pub struct App {
+    config: Arc<Config>,
+    /// Where it listens, with the ports that the system chose.
+    pub traffic: Vec<SocketAddr>,
+    pub admin: SocketAddr,
+    readiness: Arc<Readiness>,
+    workers: Workers,
+    limiter: Arc<Limiter>,
+    usage: Option<Usage>,
+    /// What runs in the background; the admin listener apart, since it answers to the end.
+    tasks: Tasks,
+    admin_tasks: Tasks,
+}
+
+impl App {
+    /// Binds, brings the tables up, and begins to serve. Runs its background on the runtime of the caller.
+    ///
+    /// # Errors
+    /// A port that is taken, a spool that is in use, tables that this binary cannot work with. A store that cannot be reached
+    /// is not among them: it is asked again and again.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let background = Handle::current();
+        let tasks = Tasks::new();
+        let bound = bind::bind(&config.server.listen, config.server.workers.get())?;
+        let admin_listener = bind_admin(config.admin.listen).await?;
+
+        let metrics = Arc::<Metrics>::default();
+        let spool = Arc::new(Spool::open(&config.usage.spool)?);
+        let StoreUrl::Sqlite(file) = &config.store.url;
+        let store = Store::new(file, config.store.pool_size, config.store.timeout);
+        bring_tables_up(&store, &tasks).await?;
+
+        let policy = config.limits.on_authority_failure;
+        let limiter = Limiter::start(spool.folder(), spool.id(), store.clone(), policy, tasks.clone(), background.clone())
+            .await
+            .map_err(|error| StartError::Leases { path: spool.folder().to_owned(), error })?;
+        let usage = match config.usage.enabled {
+            true => Some(Usage::open(&config.usage, Arc::clone(&spool), &metrics)?),
+            false => None,
+        };
+        if let Some(usage) = &usage {
+            usage.start(&store, &background);
+        }
+        let lookup = Lookup::new(
+            &config.keys,
+            store.clone(),
+            Arc::clone(&limiter),
+            Arc::clone(&metrics),
+            background.clone(),
+            tasks.clone(),
+        );
+        let watch = Watch {
+            gateway_id: spool.id().to_owned(),
+            store,
+            lookup: Arc::clone(&lookup),
+            limiter: Arc::clone(&limiter),
+            metrics: Arc::clone(&metrics),
+        };
+        tasks.spawn(watch.run(tasks.clone()));
+
+        let live = Live::new(Arc::clone(&config), &metrics);
+        let traffic: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
+        let workers = Workers::start(&live, bound, &lookup, &limiter, usage.as_ref(), &metrics).map_err(StartError::Worker)?;
+
+        let readiness = Arc::<Readiness>::default();
+        let (admin, admin_tasks) = serve_admin(admin_listener, metrics, &readiness);
+        readiness.set(true);
+        Ok(Self { config, traffic, admin, readiness, workers, limiter, usage, tasks, admin_tasks })
+    }
+
+    /// Ends in order. `hurry` cuts the drain short when it completes.
+    pub async fn stop(mut self, hurry: impl Future<Output = ()>) {
+        let began = clock::monotonic();
+        self.readiness.set(false);
+        tracing::info!("draining");
+        let rules = &self.config.server;
+        let drained = async {
+            tokio::time::sleep(rules.drain_delay).await;
+            self.workers.drain(rules.drain_timeout);
+            self.workers.ended().await
+        };
+        let cut = tokio::select! {
+            cut = drained => Some(cut),
+            () = hurry => None,
+        };
+        let cut = match cut {
+            Some(cut) => cut,
+            None => {
+                self.workers.drain(Duration::ZERO);
+                self.workers.ended().await
+            }
+        };
+        if cut > 0 {
+            tracing::warn!(connections = cut, "connections were cut at the end of the drain");
+        }
+        self.limiter.close().await;
+        if let Some(usage) = self.usage {
+            usage.close(USAGE_END).await;
+        }
+        for tasks in [self.tasks, self.admin_tasks] {
+            tasks.stop();
+            tasks.wait(BACKGROUND_END).await;
+        }
+        tracing::info!(seconds = clock::monotonic().duration_since(began).as_secs_f64(), "stopped");
+    }
+}
+
+async fn bind_admin(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|error| BindError { address, error })
+}
+
+/// Fails only where waiting does not help.
+async fn bring_tables_up(store: &Store, tasks: &Tasks) -> Result<(), StartError> {
+    match store.ensure_migrated().await {
+        Ok(()) => Ok(()),
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Timeout(_))) => {
+            tracing::error!(%error, "the store cannot be reached; it is asked again until it answers");
+            let (store, stop) = (store.clone(), tasks.clone());
+            tasks.spawn(async move {
+                while !stop.is_stopping() && store.ensure_migrated().await.is_err() {
+                    tokio::select! {
+                        () = tokio::time::sleep(MIGRATE_AGAIN) => {}
+                        () = stop.stopping() => {}
+                    }
+                }
+            });
+            Ok(())
+        }
+        Err(error) => Err(StartError::Store(error)),
+    }
+}
+
+fn serve_admin(listener: TcpListener, metrics: Arc<Metrics>, readiness: &Arc<Readiness>) -> (SocketAddr, Tasks) {
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let router = admin::router(metrics, Arc::clone(readiness));
+    let tasks = Tasks::new();
+    let stop = tasks.clone();
+    tasks.spawn(async move {
+        let served = axum::serve(listener, router);
+        tokio::select! {
+            _ = served => {}
+            () = stop.stopping() => {}
+        }
+    });
+    (address, tasks)
+}

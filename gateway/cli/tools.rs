@@ -1,0 +1,62 @@
+//! What a command works with: the configuration, the store, a way to answer.
+
+use std::path::{Path, PathBuf};
+
+use super::Common;
+use super::failure::Advice;
+use super::output::Output;
+use crate::config::{self, Config, StoreUrl};
+use crate::observe::logging::{Console, Logging};
+use crate::store::Store;
+
+/// Where a configuration is looked for when none is named.
+const DEFAULT_PATHS: [&str; 2] = ["gateway.toml", "/etc/hokusai-gateway/gateway.toml"];
+
+pub struct Tools {
+    pub config: Config,
+    pub store: Store,
+    pub output: Output,
+    _logging: Logging,
+}
+
+impl Tools {
+    /// Touches no store yet.
+    pub fn open(common: &Common) -> anyhow::Result<Self> {
+        let config = match config_path(common) {
+            Some(path) => config::load(&path, &environment)?,
+            None => config::without_file(Path::new("."), &environment)?,
+        };
+        let logging = Logging::start(&config.log, Console::Quiet, common.log_file.as_deref())?;
+        let StoreUrl::Sqlite(file) = &config.store.url;
+        let store = Store::new(file, config.store.pool_size, config.store.timeout);
+        Ok(Self { config, store, output: Output::new(common.json), _logging: logging })
+    }
+
+    pub fn run(&self, command: impl AsyncFnOnce(&Self) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command(self))
+    }
+}
+
+/// For commands that need a file.
+pub fn require_config_path(common: &Common) -> Result<PathBuf, Advice> {
+    config_path(common).ok_or_else(no_file)
+}
+
+/// The file that was named, else the first of the default ones.
+fn config_path(common: &Common) -> Option<PathBuf> {
+    // An empty GATEWAY_CONFIG counts as unset.
+    let named = common.config.clone().filter(|path| !path.as_os_str().is_empty());
+    // One that cannot be looked at is taken, so that the error says why.
+    named.or_else(|| DEFAULT_PATHS.iter().map(PathBuf::from).find(|path| path.try_exists().unwrap_or(true)))
+}
+
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn no_file() -> Advice {
+    Advice {
+        says: format!("there is no configuration: neither ./{} nor {} is there", DEFAULT_PATHS[0], DEFAULT_PATHS[1]),
+        hint: "name one with --config PATH; `hokusai-gateway demo` runs without any".to_owned(),
+    }
+}

@@ -1,0 +1,93 @@
+//! Accepts connections on one socket of one worker.
+//!
+//! What must stay true here: an error never ends it; and what waits in the accept queue when the gateway drains is accepted
+//! and served before the socket is closed, since closing it would reset them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::connection;
+use crate::model::address::PeerAddr;
+use crate::observe::metrics::{Gauge, Metrics};
+use crate::proxy::worker::Worker;
+
+/// After an error, as when the process has no file descriptors left.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+pub struct Acceptor {
+    pub listener: TcpListener,
+    pub worker: Arc<Worker>,
+    /// One permit per open connection, of all workers together.
+    pub connections: Arc<Semaphore>,
+    /// The number of this listener's open connections.
+    pub open: Arc<Gauge>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Acceptor {
+    /// Runs until the worker's tasks stop.
+    pub async fn run(self) {
+        let mut pause = FIRST_PAUSE;
+        while let Some((stream, permit)) = self.next(&mut pause).await {
+            self.serve(stream, permit);
+        }
+        self.sweep().await;
+    }
+
+    /// `None` once the worker stops.
+    async fn next(&self, pause: &mut Duration) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.worker.tasks.stopping() => return None,
+                accepted = self.accept() => accepted,
+            };
+            match accepted {
+                Ok(connection) => {
+                    *pause = FIRST_PAUSE;
+                    return Some(connection);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    self.metrics.accept_errors.add(1);
+                    tokio::time::sleep(*pause).await;
+                    *pause = (*pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Beyond `max_connections`, new ones wait in the kernel's queue.
+    async fn accept(&self) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.connections).acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, _) = self.listener.accept().await?;
+        Ok((stream, permit))
+    }
+
+    async fn sweep(&self) {
+        let waiting = std::future::poll_fn(|context| match self.listener.poll_accept(context) {
+            std::task::Poll::Ready(Ok((stream, _))) => std::task::Poll::Ready(Some(stream)),
+            _ => std::task::Poll::Ready(None),
+        });
+        let Some(stream) = waiting.await else { return };
+        if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
+            self.serve(stream, permit);
+            Box::pin(self.sweep()).await;
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        let Ok(peer) = stream.peer_addr() else { return };
+        let (worker, open) = (Arc::clone(&self.worker), self.open.hold());
+        self.worker.tasks.spawn(async move {
+            // Small answers go out at once.
+            let _ = stream.set_nodelay(true);
+            connection::serve(stream, PeerAddr::new(peer), worker).await;
+            drop((open, permit));
+        });
+    }
+}

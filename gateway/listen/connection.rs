@@ -1,0 +1,146 @@
+//! One client connection, from its first byte to its end.
+//!
+//! What must stay true here: every wait on the client has a deadline; what was answered is read by the client before its
+//! connection goes (a close with unread bytes would reset it away); and a drain closes no connection that a request may be
+//! on its way on.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep_until, timeout};
+
+use super::guarded_io::GuardedIo;
+use crate::clock;
+use crate::config::{Scheme, Server};
+use crate::model::address::PeerAddr;
+use crate::proxy::client::{Client, Overdue, Phase};
+use crate::proxy::failure::Failure;
+use crate::proxy::handle::handle;
+use crate::proxy::unparsed;
+use crate::proxy::worker::Worker;
+
+/// How long a kept-alive connection without a request is left open once the gateway drains: a request may be on its way.
+const DRAIN_IDLE: Duration = Duration::from_secs(2);
+/// How long a client is given to take its last answer while it still sends.
+const LINGER: Duration = Duration::from_secs(3);
+/// hyper's parser has its own bound on a head; the gateway judges URI and headers apart, with an answer for each.
+const HEAD_SLACK: usize = 8 * 1024;
+/// The most headers hyper parses without allocating for it.
+const FREE_HEADERS: usize = 100;
+
+/// Serves one connection to its end.
+pub async fn serve(stream: TcpStream, peer: PeerAddr, worker: Arc<Worker>) {
+    let live = worker.live.load_full();
+    let rules = &live.config.server;
+    let client = Arc::new(Client::new(peer, Scheme::Http));
+    let service = {
+        let (worker, client) = (Arc::clone(&worker), Arc::clone(&client));
+        service_fn(move |request| handle(request, Arc::clone(&worker), Arc::clone(&client)))
+    };
+    let mut http = builder(rules).serve_connection(GuardedIo::new(stream, Arc::clone(&client)), service);
+
+    let overdue = run(Pin::new(&mut http), &client, rules, &worker).await;
+
+    let parts = http.into_parts();
+    let refused = parts.io.refused();
+    let mut stream = parts.io.into_stream();
+    if let Some(tunnel) = client.take_tunnel() {
+        return tunnel.run(stream, parts.read_buf).await;
+    }
+    let failure = match overdue {
+        Some(Overdue::Head) => Some(Failure::RequestTimeout),
+        _ => refused.map(|status| unparsed::failure(status, &parts.read_buf, rules)),
+    };
+    if let Some(failure) = &failure {
+        let _ = stream.write_all(&unparsed::answer(failure, &worker, &client)).await;
+    }
+    if client.was_cut() || matches!(overdue, Some(Overdue::Upstream | Overdue::Write)) {
+        // An answer that ends with its connection would look whole.
+        let _ = stream.set_zero_linger();
+    } else if failure.is_some() || client.has_unread() {
+        linger(stream).await;
+    }
+}
+
+fn builder(rules: &Server) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.writev(false).max_buf_size(rules.max_header_bytes + rules.max_uri_bytes + HEAD_SLACK);
+    if rules.max_headers > FREE_HEADERS {
+        builder.max_headers(rules.max_headers);
+    }
+    builder
+}
+
+/// Drives the connection; returns whose slowness ended it, if any's.
+async fn run<C>(mut http: Pin<&mut C>, client: &Client, rules: &Server, worker: &Worker) -> Option<Overdue>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut timer = Timer { sleep: pin!(sleep_until(clock::monotonic().into())), armed: None };
+    let mut stopping = pin!(worker.tasks.stopping());
+    let mut drain_until = None;
+    let mut listening = false;
+    poll_fn(|context| {
+        // One look makes the signal wake this task; after that a flag tells.
+        if !listening || (drain_until.is_none() && worker.tasks.is_stopping()) {
+            listening = true;
+            if stopping.as_mut().poll(context).is_ready() {
+                drain_until = Some(clock::monotonic() + DRAIN_IDLE);
+            }
+        }
+        if http.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        loop {
+            let idle_end = drain_until.filter(|_| matches!(client.phase(), Phase::Idle | Phase::Fresh));
+            let deadline = client.deadline(rules).into_iter().chain(idle_end.map(|end| (end, Overdue::Silence)));
+            let Some((deadline, overdue)) = deadline.min_by_key(|(at, _)| *at) else { return Poll::Pending };
+            if timer.poll(deadline, context).is_pending() {
+                return Poll::Pending;
+            }
+            if clock::monotonic() >= deadline {
+                return Poll::Ready(Some(overdue));
+            }
+        }
+    })
+    .await
+}
+
+/// One timer for every deadline of a connection. It is set again only for an earlier one: a later one is seen when it fires.
+struct Timer<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    armed: Option<Instant>,
+}
+
+impl Timer<'_> {
+    fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+        if self.armed.is_none_or(|armed| deadline < armed) {
+            self.armed = Some(deadline);
+            self.sleep.as_mut().reset(deadline.into());
+        }
+        let fired = self.sleep.as_mut().poll(context);
+        if fired.is_ready() {
+            self.armed = None;
+        }
+        fired
+    }
+}
+
+/// Says that no more will come, and reads what the client still sends until it has done the same, within a bound.
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let drained = async {
+        let mut scrap = vec![0; 16 * 1024];
+        while stream.read(&mut scrap).await.is_ok_and(|bytes| bytes > 0) {}
+    };
+    let _ = timeout(LINGER, drained).await;
+}

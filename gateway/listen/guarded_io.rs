@@ -1,0 +1,75 @@
+//! A client's socket as hyper reads and writes it, with an eye on what goes by.
+//!
+//! What must stay true here: an answer that hyper makes by itself, to bytes that are no request, is kept from the client, so
+//! that the gateway can give its own; and the socket is not shut down by hyper, because it may become a tunnel or have to
+//! linger.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::proxy::client::Client;
+
+pub struct GuardedIo {
+    inner: TokioIo<TcpStream>,
+    client: Arc<Client>,
+    /// The status that hyper would have answered with.
+    refused: Option<u16>,
+}
+
+impl GuardedIo {
+    pub fn new(stream: TcpStream, client: Arc<Client>) -> Self {
+        Self { inner: TokioIo::new(stream), client, refused: None }
+    }
+
+    pub fn refused(&self) -> Option<u16> {
+        self.refused
+    }
+
+    pub fn into_stream(self) -> TcpStream {
+        self.inner.into_inner()
+    }
+
+    /// `HTTP/1.1 400 Bad Request…`
+    fn keep_back(&mut self, answer: &[u8]) -> usize {
+        let status = answer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        self.refused = self.refused.or(status);
+        answer.len()
+    }
+}
+
+impl Read for GuardedIo {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if polled.is_ready() {
+            self.client.received();
+        }
+        polled
+    }
+}
+
+impl Write for GuardedIo {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.client.is_being_answered() {
+            return Poll::Ready(Ok(self.keep_back(bytes)));
+        }
+        let polled = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.client.write_is_blocked(polled.is_pending());
+        polled
+    }
+
+    /// hyper flushes here only once it has written all it had.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.client.flushed();
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

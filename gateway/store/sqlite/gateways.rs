@@ -1,0 +1,101 @@
+//! How far each running gateway has followed the changes, so that a revocation can wait for all of them.
+//!
+//! What must stay true here: a gateway reports a version only after it applied every change up to it, and its row goes when
+//! it ends in order. Silence is measured by the store's clock alone.
+
+use std::time::Duration;
+
+use rusqlite::{Row, params};
+
+use super::SqliteStore;
+use crate::store::StoreError;
+
+/// A gateway as it last reported itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayReport {
+    pub gateway_id: String,
+    /// It has applied all of `api_key_changes` up to this version.
+    pub seen_version: i64,
+    /// Since it reported.
+    pub silent_for: Duration,
+}
+
+impl SqliteStore {
+    /// For a gateway to say that it has applied every change up to `version`. Gateways unheard of for a day are forgotten.
+    pub async fn report_gateway(&self, gateway_id: &str, version: i64) -> Result<(), StoreError> {
+        let gateway_id = gateway_id.to_owned();
+        self.write(move |connection| {
+            let transaction = connection.transaction()?;
+            transaction.prepare_cached(REPORT)?.execute(params![gateway_id, version])?;
+            transaction.prepare_cached(FORGET_THE_LOST)?.execute([])?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    /// For a gateway that ends: nobody waits for it any more.
+    pub async fn forget_gateway(&self, gateway_id: &str) -> Result<(), StoreError> {
+        let gateway_id = gateway_id.to_owned();
+        self.write(move |connection| connection.execute("DELETE FROM api_gateways WHERE gateway_id = ?1", [gateway_id])).await?;
+        Ok(())
+    }
+
+    /// Every gateway that reported within a day and did not say that it ended, by name.
+    pub async fn gateways(&self) -> Result<Vec<GatewayReport>, StoreError> {
+        self.read(|connection| connection.prepare_cached(REPORTS)?.query_map([], report)?.collect()).await
+    }
+}
+
+const REPORT: &str = "
+    INSERT INTO api_gateways (gateway_id, seen_version) VALUES (?1, ?2)
+    ON CONFLICT (gateway_id) DO UPDATE SET
+        seen_version = excluded.seen_version, seen_at = strftime('%Y-%m-%d %H:%M:%f', 'now')";
+
+const FORGET_THE_LOST: &str = "DELETE FROM api_gateways WHERE seen_at < strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 day')";
+
+const REPORTS: &str = "
+    SELECT gateway_id, seen_version, max(0.0, unixepoch('now', 'subsec') - unixepoch(seen_at, 'subsec'))
+    FROM api_gateways ORDER BY gateway_id";
+
+fn report(row: &Row<'_>) -> rusqlite::Result<GatewayReport> {
+    let silent_for = Duration::from_secs_f64(row.get(2)?);
+    Ok(GatewayReport { gateway_id: row.get(0)?, seen_version: row.get(1)?, silent_for })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Folder;
+
+    #[tokio::test]
+    async fn a_gateway_is_listed_with_its_last_report_until_it_says_that_it_ends() {
+        let (_folder, store) = Folder::migrated().await;
+        store.report_gateway("a", 1).await.unwrap();
+        store.report_gateway("b", 1).await.unwrap();
+        store.report_gateway("a", 7).await.unwrap();
+        let seen = |reports: Vec<super::GatewayReport>| -> Vec<(String, i64)> {
+            reports.into_iter().map(|report| (report.gateway_id, report.seen_version)).collect()
+        };
+        assert_eq!(seen(store.gateways().await.unwrap()), [("a".to_owned(), 7), ("b".to_owned(), 1)]);
+        store.forget_gateway("a").await.unwrap();
+        assert_eq!(seen(store.gateways().await.unwrap()), [("b".to_owned(), 1)]);
+    }
+
+    #[tokio::test]
+    async fn silence_is_measured_and_after_a_day_a_gateway_is_forgotten() {
+        let (folder, store) = Folder::migrated().await;
+        folder
+            .shell()
+            .execute_batch(
+                "INSERT INTO api_gateways VALUES
+                    ('silent', 1, strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 hour')),
+                    ('lost', 1, strftime('%Y-%m-%d %H:%M:%f', 'now', '-25 hours'))",
+            )
+            .unwrap();
+        store.report_gateway("talking", 1).await.unwrap();
+        let reports = store.gateways().await.unwrap();
+        let names: Vec<&str> = reports.iter().map(|report| report.gateway_id.as_str()).collect();
+        assert_eq!(names, ["silent", "talking"]);
+        assert!((3600..3700).contains(&reports[0].silent_for.as_secs()));
+        assert!(reports[1].silent_for.as_secs() < 60);
+    }
+}
