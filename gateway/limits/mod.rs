@@ -11,6 +11,8 @@ mod cell;
 mod lease;
 mod lease_file;
 mod rounds;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::Path;
@@ -168,13 +170,12 @@ impl UnderWay {
         let limiter = Arc::clone(&self.limiter);
         let spool_id = self.question.spooled.then_some(limiter.spool_id.as_str());
         let mut answer = pin!(limiter.store.lease(self.cell.key_id(), spool_id, self.question.request));
-        let answer = match tokio::time::timeout(PATIENCE, &mut answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                limiter.lost(&StoreError::Timeout(PATIENCE));
-                self.cell.wake();
-                answer.await
-            }
+        let answer = if let Ok(in_time) = tokio::time::timeout(PATIENCE, &mut answer).await {
+            in_time
+        } else {
+            limiter.lost(&StoreError::Timeout(PATIENCE));
+            self.cell.wake();
+            answer.await
         };
         self.answer = answer.inspect_err(|error| limiter.lost(error)).ok();
     }
