@@ -22,7 +22,8 @@ use tokio::sync::oneshot;
 use super::errors;
 use crate::store::StoreError;
 
-/// Questions that may wait for one kind of connection. More than can be answered in time, and a bound on memory while the disk hangs.
+/// Questions that may wait for one kind of connection: more than can be answered in time, and a bound on memory while the disk
+/// hangs.
 const MAX_WAITING: usize = 16_384;
 /// The limit of questions over whole tables, migrations and reports: whoever asks them would rather wait.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -136,7 +137,7 @@ fn start(name: &str, links: impl IntoIterator<Item = Link>) -> Sender<Question> 
 
 fn serve(mut link: Link, questions: &Receiver<Question>) {
     for question in questions {
-        // A question that panics must not take the connection's thread with it. What it left open is rolled back with the connection.
+        // A question that panics must not take the thread with it. What it left open is rolled back with the connection.
         if catch_unwind(AssertUnwindSafe(|| question(&mut link))).is_err() {
             link.connection = None;
         }
@@ -252,6 +253,23 @@ mod tests {
             assert!(matches!(&answer, Err(StoreError::Schema(says)) if says.contains("no SQLite database")), "{answer:?}");
         }
         assert_eq!(std::fs::read_to_string(folder.file()).unwrap(), text);
+    }
+
+    #[tokio::test]
+    async fn a_read_only_database_is_said_so_and_can_still_be_read() {
+        let (folder, _) = Folder::migrated().await;
+        let shell = folder.shell();
+        shell.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE").unwrap();
+        drop(shell);
+        // Byte 18 is the version needed to write (file format 1.3). Unlike permissions it binds root too.
+        let mut bytes = std::fs::read(folder.file()).unwrap();
+        bytes[18] = 3;
+        std::fs::write(folder.file(), bytes).unwrap();
+
+        let store = folder.store();
+        assert_eq!(store.read(keys).await.unwrap(), 0);
+        let answer = store.durable(|connection| connection.execute("DELETE FROM api_keys", [])).await;
+        assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("permission to write")), "{answer:?}");
     }
 
     #[tokio::test]

@@ -85,7 +85,7 @@ impl SqliteStore {
     pub async fn migration_status(&self) -> Result<MigrationStatus, StoreError> {
         let recorded = self.recorded_migrations().await?;
         if recorded.is_empty() {
-            return Ok(MigrationStatus { migrations: known_and(&recorded), api_keys: None, api_key_usage: None });
+            return Ok(MigrationStatus { migrations: with_unapplied(&recorded), api_keys: None, api_key_usage: None });
         }
         let (api_keys, api_key_usage) = self
             .report(|connection| {
@@ -93,7 +93,11 @@ impl SqliteStore {
                 Ok((count("api_keys")?, count("api_key_usage")?))
             })
             .await?;
-        Ok(MigrationStatus { migrations: known_and(&recorded), api_keys: Some(api_keys), api_key_usage: Some(api_key_usage) })
+        Ok(MigrationStatus {
+            migrations: with_unapplied(&recorded),
+            api_keys: Some(api_keys),
+            api_key_usage: Some(api_key_usage),
+        })
     }
 
     async fn recorded_migrations(&self) -> Result<Vec<Recorded>, StoreError> {
@@ -117,7 +121,8 @@ impl SqliteStore {
     }
 }
 
-/// Whether it was not there before. The transaction holds the write lock from its start, so that a second one waits and then finds it.
+/// Whether it was not there before. The transaction holds the write lock from its start, so that a second one waits and then
+/// finds it recorded.
 fn apply(connection: &mut Connection, migration: &Migration, file: &Path) -> rusqlite::Result<Result<bool, StoreError>> {
     let transaction = connection.transaction()?;
     let recorded = recorded(&transaction)?;
@@ -196,7 +201,7 @@ fn numbers(version: &str) -> Vec<u64> {
     version.split('.').map(|part| part.parse().unwrap_or(u64::MAX)).collect()
 }
 
-fn known_and(recorded: &[Recorded]) -> Vec<MigrationState> {
+fn with_unapplied(recorded: &[Recorded]) -> Vec<MigrationState> {
     let applied = |row: &Recorded| MigrationState {
         version: row.version,
         name: row.name.clone(),

@@ -3,6 +3,7 @@
 mod changes;
 mod connections;
 mod errors;
+mod key_changes;
 mod keys;
 pub(crate) mod leases;
 mod migrate;
@@ -12,4 +13,4 @@ pub(crate) mod testing;
 mod usage;
 
 pub use connections::SqliteStore;
-pub use keys::NewSecret;
+pub use key_changes::NewSecret;

@@ -7,7 +7,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::SqliteStore;
+use super::{NewSecret, SqliteStore};
+use crate::model::address::IpNetSet;
+use crate::model::api_key::Environment;
+use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
@@ -54,14 +57,14 @@ pub(crate) fn record(key_id: &str) -> KeyRecord {
         key_prefix: "hk_live_abc".to_owned(),
         user_id: "alice".into(),
         name: "a name".to_owned(),
-        environment: crate::model::api_key::Environment::Production,
+        environment: Environment::Production,
         created_at: NOW,
         expires_at: None,
         last_used_at: None,
         is_active: true,
         revoked_at: None,
         rate_limit_per_hour: Some(1000),
-        allowed_ips: crate::model::address::IpNetSet::default(),
+        allowed_ips: IpNetSet::default(),
         scopes: Vec::new(),
     }
 }
@@ -69,4 +72,16 @@ pub(crate) fn record(key_id: &str) -> KeyRecord {
 /// The hash that the tests give to a key of this id.
 pub(crate) fn hash(key_id: &str) -> KeyHash {
     KeyHash::of(key_id.as_bytes())
+}
+
+/// A store with one key of this id.
+pub(crate) async fn with_key(key_id: &str) -> (Folder, SqliteStore, KeyId) {
+    let (folder, store) = Folder::migrated().await;
+    store.insert_key(hash(key_id), record(key_id)).await.unwrap();
+    (folder, store, key_id.into())
+}
+
+/// What a rotation gets when the new key is called this.
+pub(crate) fn secret(name: &str) -> NewSecret {
+    NewSecret { hash: hash(name), prefix: format!("hk_live_{name}") }
 }

@@ -205,9 +205,8 @@ mod tests {
     async fn a_row_has_all_that_was_recorded() {
         let (folder, store) = Folder::migrated().await;
         store.write_usage("spool", None, at(1, 1), vec![row("a", NOW)]).await.unwrap();
-        let sql = "SELECT api_key_id || ' ' || method || ' ' || endpoint || ' ' || timestamp || ' ' || response_time_ms || ' ' || \
-                   status_code || ' ' || client_ip || ' ' || request_bytes || ' ' || response_bytes || ' ' || request_id \
-                   FROM api_key_usage";
+        let sql = "SELECT concat_ws(' ', api_key_id, method, endpoint, timestamp, response_time_ms, status_code, client_ip, \
+                   request_bytes, response_bytes, request_id) FROM api_key_usage";
         let text: String = folder.shell().query_row(sql, [], |row| row.get(0)).unwrap();
         assert_eq!(
             text,
