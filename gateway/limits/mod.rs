@@ -2,8 +2,8 @@
 //! authority over the hour's count (the store) is asked for the next.
 //!
 //! What must stay true here:
-//! - No request waits longer than [`PATIENCE`] for the authority. Once a question took longer, requests ask no more: they are
-//!   decided here (`limits.on_redis_failure`) until a round in the background has found the authority well again.
+//! - No request waits longer than [`PATIENCE`] for one question. Once a question took longer or failed, requests ask no more: they
+//!   are decided here (`limits.on_redis_failure`) until a round in the background has found the authority well again.
 //! - A question, once sent, is waited for to its end, whoever has left meanwhile: its answer may hold a lease.
 //! - What an earlier run of the gateway left in the spool is settled before the first question.
 
@@ -35,7 +35,8 @@ use crate::model::ids::KeyId;
 use crate::model::lease::LeaseAnswer;
 use crate::store::{Store, StoreError};
 
-/// For one question. A request that waits longer is worse off than one decided here.
+/// For one question. A request that waits longer is worse off than one decided here. When many requests share the last permits,
+/// one may wait for several questions, each of which admitted others.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The limits of all keys in this gateway. Shared by the workers and the background.
