@@ -96,8 +96,10 @@ impl Limiter {
             let answered = cell.answered();
             let now = clock::now();
             if self.is_away.load(Ordering::Relaxed) {
+                let verdict = cell.take_alone(limit, now, self.policy);
+                // Not before: a round that finds nothing owed takes the cell off the list.
                 self.enlist(cell);
-                return cell.take_alone(limit, now, self.policy);
+                return verdict;
             }
             match cell.take_or_ask(limit, now, &self.file) {
                 Taken::Decided(verdict) => return verdict,
