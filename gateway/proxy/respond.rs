@@ -130,7 +130,7 @@ pub fn add_limits(headers: &mut HeaderMap, prepared: &LimitHeaders, quota: &Quot
 
 /// Until the next full hour, rounded up.
 fn seconds_left(quota: &Quota, now: Timestamp) -> u64 {
-    quota.reset.since(now).as_millis().div_ceil(1000) as u64
+    quota.reset.as_millis().saturating_sub(now.as_millis()).div_ceil(1000)
 }
 
 fn problem(failure: &Failure, request_id: &HeaderValue) -> Bytes {
