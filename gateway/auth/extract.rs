@@ -1,6 +1,6 @@
 //! Finds the key in a request, and cuts keys out of what is forwarded.
 //!
-//! What must stay true here: a credential leaves this file only as its hash and form. What [`find`] reads [`cut`] removes, from
+//! What must stay true here: a credential leaves this file only as its hash and form. What [`find`] reads [`cut_headers`] and [`cut_query`] remove, from
 //! the sources the route accepts; and what has the form of a key of ours is removed from any source.
 
 use std::borrow::Cow;

@@ -2,7 +2,7 @@
 //! authority over the hour's count (the store) is asked for the next.
 //!
 //! What must stay true here:
-//! - No request waits longer than [`PATIENCE`] for one question. Once a question took longer or failed, requests ask no more: they
+//! - No request waits longer than `PATIENCE` for one question. Once a question took longer or failed, requests ask no more: they
 //!   are decided here (`limits.on_redis_failure`) until a round in the background has found the authority well again.
 //! - A question, once sent, is waited for to its end, whoever has left meanwhile: its answer may hold a lease.
 //! - What an earlier run of the gateway left in the spool is settled before the first question.
