@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::client::Client;
+use super::failure::Failure;
 use super::record::Record;
 use super::worker::Worker;
 use crate::observe::metrics::UpstreamResult;
@@ -123,7 +124,7 @@ impl StreamedAnswer {
         self.connection = None;
         self.client.cut_answer();
         if let Some(mut record) = self.record.take() {
-            record.cut("upstream_protocol", UpstreamResult::Protocol);
+            record.cut(&Failure::UpstreamProtocol("broke off"), UpstreamResult::Protocol);
         }
     }
 }
