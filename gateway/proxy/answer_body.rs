@@ -136,6 +136,9 @@ impl Drop for StreamedAnswer {
         if self.incoming.is_end_stream() {
             self.end();
         }
+        if let Some(record) = self.record.as_mut().filter(|_| self.client.was_cut()) {
+            record.cut(&Failure::UpstreamTimeout, UpstreamResult::Timeout);
+        }
         self.client.upstream_has_spoken();
     }
 }
