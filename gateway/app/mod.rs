@@ -130,19 +130,13 @@ impl App {
         let drained = async {
             tokio::time::sleep(rules.drain_delay).await;
             self.workers.drain(rules.drain_timeout);
-            self.workers.ended().await
+            self.workers.ended().await;
         };
-        let cut = tokio::select! {
-            cut = drained => Some(cut),
-            () = hurry => None,
-        };
-        let cut = match cut {
-            Some(cut) => cut,
-            None => {
-                self.workers.drain(Duration::ZERO);
-                self.workers.ended().await
-            }
-        };
+        tokio::select! {
+            () = drained => {}
+            () = hurry => self.workers.drain(Duration::ZERO),
+        }
+        let cut = self.workers.ended().await;
         if cut > 0 {
             tracing::warn!(connections = cut, "connections were cut at the end of the drain");
         }

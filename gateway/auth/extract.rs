@@ -1,6 +1,6 @@
 //! Finds the key in a request, and cuts keys out of what is forwarded.
 //!
-//! What must stay true here: a credential leaves this file only as its hash and form. What [`find`] reads [`cut`] removes, from
+//! What must stay true here: a credential leaves this file only as its hash and form. What [`find`] reads [`cut_headers`] and [`cut_query`] remove, from
 //! the sources the route accepts; and what has the form of a key of ours is removed from any source.
 
 use std::borrow::Cow;
@@ -44,10 +44,10 @@ pub fn find(headers: &HeaderMap, query: Option<&str>, accept: Accept, prefix: &s
 
 /// Removes the keys from the headers. `accept` is empty for a route that asks for none.
 pub fn cut_headers(headers: &mut HeaderMap, accept: Accept, prefix: &str) {
-    cut_values(headers, AUTHORIZATION, |value| {
+    cut_values(headers, &AUTHORIZATION, |value| {
         accepted_scheme(value, accept).is_some() || looks_like_ours(after_scheme(value), prefix)
     });
-    cut_values(headers, X_API_KEY, |value| accept.x_api_key || looks_like_ours(value.trim_ascii(), prefix));
+    cut_values(headers, &X_API_KEY, |value| accept.x_api_key || looks_like_ours(value.trim_ascii(), prefix));
 }
 
 /// The target without the parameter that held a key, all else byte for byte; `None` when there is nothing to cut.
@@ -100,14 +100,14 @@ fn parameter_value(pair: &str) -> Option<Cow<'_, [u8]>> {
     is_ours.then(|| percent_decode(value.as_bytes()).into())
 }
 
-fn cut_values(headers: &mut HeaderMap, name: HeaderName, holds_key: impl Fn(&[u8]) -> bool) {
-    if !headers.get_all(&name).iter().any(|value| holds_key(value.as_bytes())) {
+fn cut_values(headers: &mut HeaderMap, name: &HeaderName, holds_key: impl Fn(&[u8]) -> bool) {
+    if !headers.get_all(name).iter().any(|value| holds_key(value.as_bytes())) {
         return;
     }
-    let kept: Vec<HeaderValue> = headers.get_all(&name).iter().filter(|value| !holds_key(value.as_bytes())).cloned().collect();
-    headers.remove(&name);
+    let kept: Vec<HeaderValue> = headers.get_all(name).iter().filter(|value| !holds_key(value.as_bytes())).cloned().collect();
+    headers.remove(name);
     for value in kept {
-        headers.append(&name, value);
+        headers.append(name, value);
     }
 }
 

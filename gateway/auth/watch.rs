@@ -19,7 +19,7 @@ const REPORT_EVERY: u32 = 20;
 /// How often old rows of the change log are removed, in looks.
 const PRUNE_EVERY: u32 = 6_000;
 /// Longer than any gateway is left behind without being told that everything is stale.
-const KEEP_CHANGES: Duration = Duration::from_secs(3600);
+const KEEP_CHANGES: Duration = Duration::from_hours(1);
 
 /// One gateway's reader of the change log.
 pub struct Watch {

@@ -22,7 +22,7 @@ use crate::model::lease::{Grant, LeaseId};
 
 const SLOT_BYTES: usize = 32;
 /// Slots added at once: a page.
-const SLOTS_PER_PAGE: u64 = 128;
+const SLOTS_PER_PAGE: usize = 128;
 
 #[derive(Debug)]
 pub struct LeaseFile {
@@ -81,11 +81,12 @@ impl LeaseFile {
         }
         let mut slots = self.slots();
         if slots.free.is_empty() {
-            let page = [0; SLOT_BYTES * SLOTS_PER_PAGE as usize];
+            let page = [0; SLOT_BYTES * SLOTS_PER_PAGE];
             self.write(&page, slots.len)?;
             let first = slots.len;
-            slots.len += SLOTS_PER_PAGE;
-            slots.free.extend((first..first + SLOTS_PER_PAGE).rev());
+            slots.len += SLOTS_PER_PAGE as u64;
+            let added = first..slots.len;
+            slots.free.extend(added.rev());
         }
         let index = slots.free.pop().expect("a page of slots was added just now");
         Some(Slot { file: Arc::clone(self), index })

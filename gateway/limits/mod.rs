@@ -2,8 +2,8 @@
 //! authority over the hour's count (the store) is asked for the next.
 //!
 //! What must stay true here:
-//! - No request waits longer than [`PATIENCE`] for the authority. Once a question took longer, requests ask no more: they are
-//!   decided here (`limits.on_redis_failure`) until a round in the background has found the authority well again.
+//! - No request waits longer than `PATIENCE` for one question. Once a question took longer or failed, requests ask no more: they
+//!   are decided here (`limits.on_redis_failure`) until a round in the background has found the authority well again.
 //! - A question, once sent, is waited for to its end, whoever has left meanwhile: its answer may hold a lease.
 //! - What an earlier run of the gateway left in the spool is settled before the first question.
 
@@ -11,6 +11,8 @@ mod cell;
 mod lease;
 mod lease_file;
 mod rounds;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::Path;
@@ -33,7 +35,8 @@ use crate::model::ids::KeyId;
 use crate::model::lease::LeaseAnswer;
 use crate::store::{Store, StoreError};
 
-/// For one question. A request that waits longer is worse off than one decided here.
+/// For one question. A request that waits longer is worse off than one decided here. When many requests share the last permits,
+/// one may wait for several questions, each of which admitted others.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The limits of all keys in this gateway. Shared by the workers and the background.
@@ -93,8 +96,10 @@ impl Limiter {
             let answered = cell.answered();
             let now = clock::now();
             if self.is_away.load(Ordering::Relaxed) {
+                let verdict = cell.take_alone(limit, now, self.policy);
+                // Not before: a round that finds nothing owed takes the cell off the list.
                 self.enlist(cell);
-                return cell.take_alone(limit, now, self.policy);
+                return verdict;
             }
             match cell.take_or_ask(limit, now, &self.file) {
                 Taken::Decided(verdict) => return verdict,
@@ -168,13 +173,12 @@ impl UnderWay {
         let limiter = Arc::clone(&self.limiter);
         let spool_id = self.question.spooled.then_some(limiter.spool_id.as_str());
         let mut answer = pin!(limiter.store.lease(self.cell.key_id(), spool_id, self.question.request));
-        let answer = match tokio::time::timeout(PATIENCE, &mut answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                limiter.lost(&StoreError::Timeout(PATIENCE));
-                self.cell.wake();
-                answer.await
-            }
+        let answer = if let Ok(in_time) = tokio::time::timeout(PATIENCE, &mut answer).await {
+            in_time
+        } else {
+            limiter.lost(&StoreError::Timeout(PATIENCE));
+            self.cell.wake();
+            answer.await
         };
         self.answer = answer.inspect_err(|error| limiter.lost(error)).ok();
     }

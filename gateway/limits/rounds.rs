@@ -51,8 +51,10 @@ impl Limiter {
 
     async fn settle_earlier_run(&self, left_over: &LeftOver) -> Result<(), StoreError> {
         let leases = self.store.leases_of(&self.spool_id).await?;
-        let finished = |lease: Grant| LeaseReport { id: lease.id, spent: left_over.spent_of(&lease), finished: true };
-        self.store.settle_leases(leases.into_iter().map(finished).collect(), vec![]).await?;
+        let finished = |lease: &Grant| LeaseReport { id: lease.id, spent: left_over.spent_of(lease), finished: true };
+        for some in leases.chunks(CELLS_AT_ONCE) {
+            self.store.settle_leases(some.iter().map(finished).collect(), vec![]).await?;
+        }
         self.file.clear();
         Ok(())
     }

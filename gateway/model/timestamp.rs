@@ -30,11 +30,13 @@ impl Timestamp {
     }
 
     /// `duration` later, to the millisecond; stays at the end of time instead of overflowing.
+    #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// `duration` earlier; stays at the epoch.
+    #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }

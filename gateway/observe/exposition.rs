@@ -124,7 +124,7 @@ impl Page {
         let mut total = 0;
         for (count, bound) in histogram.buckets.iter().zip(BUCKETS.map(Some).into_iter().chain([None])) {
             total += count;
-            let bound = bound.map_or_else(|| "+Inf".to_owned(), |micros| seconds(micros));
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), seconds);
             let labels: Vec<_> = label.into_iter().chain([("le", bound.as_str())]).collect();
             self.sample(&format!("{name}_bucket"), &labels, total);
         }

@@ -3,6 +3,8 @@
 //! What must stay true here: what passes has one reading of where it ends and one of whom it is for. hyper itself refuses
 //! lengths that differ or are no numbers, and cuts a length that stands beside a transfer coding.
 
+use std::net::Ipv6Addr;
+
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
 
@@ -64,25 +66,23 @@ fn check_absolute(target: &Uri, host: Option<&[u8]>) -> Result<(), Failure> {
 
 /// `uri-host [ ":" port ]` (RFC 9110 7.2), without user information, percent-encoding or emptiness.
 fn is_host(host: &[u8]) -> bool {
-    let (name, port) = match host.strip_prefix(b"[") {
-        Some(rest) => {
-            let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
-            let address = std::str::from_utf8(&rest[..end]).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
-            if !address {
-                return false;
-            }
-            (&host[..end], &rest[end + 1..])
-        }
-        None => {
-            let end = host.iter().position(|&byte| byte == b':').unwrap_or(host.len());
-            if !host[..end].iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte)) {
-                return false;
-            }
-            (&host[..end], &host[end..])
-        }
+    let end = match host.starts_with(b"[") {
+        true => host.iter().position(|&byte| byte == b']').map_or(host.len(), |at| at + 1),
+        false => host.iter().position(|&byte| byte == b':').unwrap_or(host.len()),
     };
+    let (name, port) = host.split_at(end);
     let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
-    !name.is_empty() && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
+    (is_name(name) || is_ipv6(name)) && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
+}
+
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte))
+}
+
+/// In brackets.
+fn is_ipv6(name: &[u8]) -> bool {
+    let bare = name.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+    bare.and_then(|bare| std::str::from_utf8(bare).ok()).is_some_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
 #[cfg(test)]

@@ -45,12 +45,11 @@ fn decode(path: &[u8], keep_slashes: bool) -> Option<Vec<u8>> {
         if meant.is_ascii_control() {
             return None;
         }
-        match keep_slashes && matches!(meant, b'/' | b'\\') {
-            true => decoded.push(byte),
-            false => {
-                decoded.push(meant);
-                rest = tail;
-            }
+        if keep_slashes && matches!(meant, b'/' | b'\\') {
+            decoded.push(byte);
+        } else {
+            decoded.push(meant);
+            rest = tail;
         }
     }
     Some(decoded)

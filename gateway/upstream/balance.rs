@@ -12,7 +12,7 @@ use crate::observe::metrics::{Gauge, Metrics, UpstreamLabel};
 #[derive(Debug)]
 pub struct Servers {
     pub label: UpstreamLabel,
-    servers: Vec<Arc<Server>>,
+    all: Vec<Arc<Server>>,
     turn: AtomicUsize,
 }
 
@@ -32,25 +32,25 @@ impl Servers {
             let host = HeaderValue::from_str(&name).expect("a checked address is visible ASCII");
             Arc::new(Server { address: address.clone(), host, healthy })
         };
-        let servers = upstream.servers.iter().map(server).collect();
-        Self { label: metrics.upstream(&upstream.name), servers, turn: AtomicUsize::new(0) }
+        let all = upstream.servers.iter().map(server).collect();
+        Self { label: metrics.upstream(&upstream.name), all, turn: AtomicUsize::new(0) }
     }
 
     /// Every server once, each request beginning with the next in turn; those that refused the last connection come last.
     pub fn in_turn(&self) -> impl ExactSizeIterator<Item = &Arc<Server>> {
-        let count = self.servers.len();
+        let count = self.all.len();
         let first = if count == 1 { 0 } else { self.first(count) };
-        (0..count).map(move |step| &self.servers[(first + step) % count])
+        (0..count).map(move |step| &self.all[(first + step) % count])
     }
 
     /// `Host` for a client that sent none.
     pub fn host(&self) -> HeaderValue {
-        self.servers[0].host.clone()
+        self.all[0].host.clone()
     }
 
     fn first(&self, count: usize) -> usize {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        (0..count).map(|step| (turn + step) % count).find(|&at| self.servers[at].healthy.get() == 1).unwrap_or(turn % count)
+        (0..count).map(|step| (turn + step) % count).find(|&at| self.all[at].healthy.get() == 1).unwrap_or(turn % count)
     }
 }
 
@@ -84,9 +84,9 @@ mod tests {
     #[test]
     fn a_server_that_refused_is_not_begun_with_while_another_takes_connections() {
         let servers = servers(&[1, 2]);
-        servers.servers[0].healthy.set(0);
+        servers.all[0].healthy.set(0);
         assert_eq!([order(&servers), order(&servers)], [[2, 1], [2, 1]]);
-        servers.servers[1].healthy.set(0);
+        servers.all[1].healthy.set(0);
         assert_eq!(order(&servers).len(), 2, "with all of them down, all are tried");
     }
 }

@@ -318,7 +318,9 @@ proptest! {
         events in prop::collection::vec(event(), 1..80),
     ) {
         let mut world = World::new(limit, start, &skews);
-        events.iter().for_each(|event| world.happens(event));
+        for event in &events {
+            world.happens(event);
+        }
         world.ends();
     }
 }

@@ -309,6 +309,6 @@ mod tests {
         assert_eq!(store.leases_of("a").await.unwrap(), []);
         assert_eq!(store.hour_usage(&key_id, clock::now()).await.unwrap(), 0);
         let changed = store.changes_since(cursor).await.unwrap().changed;
-        assert!(matches!(changed, Changed::These(changes) if changes == [Change::Limit(key_id)]));
+        assert!(matches!(changed, Changed::These(list) if list == [Change::Limit(key_id)]));
     }
 }

@@ -6,7 +6,7 @@ mod errors;
 mod gateways;
 mod key_changes;
 mod keys;
-mod leases;
+pub(crate) mod leases;
 mod migrate;
 mod record;
 #[cfg(test)]
