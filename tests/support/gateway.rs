@@ -211,10 +211,10 @@ fn follow(stderr: impl Read, log: &Mutex<String>, listening: &mpsc::Sender<(Sock
 }
 
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let fields = serde_json::from_str::<Value>(line).ok()?.get("fields")?.clone();
-    if fields["message"] != "listening" {
+    let event: Value = serde_json::from_str(line).ok()?;
+    if event["message"] != "listening" {
         return None;
     }
-    let traffic = fields["traffic"].as_str()?.split(',').next()?.trim().parse().ok()?;
-    Some((traffic, fields["admin"].as_str()?.parse().ok()?))
+    let traffic = event["traffic"].as_str()?.split(',').next()?.trim().parse().ok()?;
+    Some((traffic, event["admin"].as_str()?.parse().ok()?))
 }
