@@ -131,7 +131,7 @@ fn a_value_that_is_no_plain_text_is_percent_encoded() {
     assert_eq!(gateway.ask(&Request::get("/").header("X-API-Key", secret)).status, 200);
     let seen = upstream.request();
     assert_eq!(read_as(&seen, "x-user-id"), ["zo%C3%AB"]);
-    assert_eq!(read_as(&seen, "x-api-key-name"), ["B%C3%BCro 100%25"]);
+    assert_eq!(read_as(&seen, "x-api-key-name"), ["B%C3%BCro%20100%25"]);
 }
 
 #[test]

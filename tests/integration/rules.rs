@@ -144,7 +144,7 @@ fn a_preflight_is_answered_without_a_key_and_goes_no_further() {
         assert_eq!(allowed.header(name), Some(value), "{name}");
     }
     assert!(allowed.header("access-control-allow-methods").is_some_and(|methods| methods.contains("PUT")), "{allowed:?}");
-    assert!(allowed.header("vary").is_some_and(|vary| vary.to_ascii_lowercase().contains("origin")), "{allowed:?}");
+    assert!(allowed.headers.all("vary").join(",").to_ascii_lowercase().contains("origin"), "{allowed:?}");
     for stranger in ["https://evil.test", "https://app.example.com.evil.test", "null", "http://app.example.com"] {
         assert!(!preflight(stranger).headers.has("access-control-allow-origin"), "{stranger}");
     }
@@ -162,7 +162,7 @@ fn answers_and_refusals_carry_the_cross_origin_headers() {
     for response in [gateway.ask(&request), gateway.ask(&request.clone().key(&key))] {
         assert_eq!(response.headers.all("access-control-allow-origin"), ["https://app.example.com"], "{response:?}");
         assert_eq!(response.header("access-control-allow-credentials"), Some("true"));
-        assert!(response.header("access-control-expose-headers").is_some_and(|names| names.contains("X-Total")), "{response:?}");
+        assert!(response.header("access-control-expose-headers").is_some_and(|names| names.eq_ignore_ascii_case("X-Total")), "{response:?}");
     }
     let stranger = gateway.ask(&Request::get("/").key(&key).header("Origin", "https://evil.test"));
     assert_eq!(stranger.status, 200);

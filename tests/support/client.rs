@@ -1,5 +1,6 @@
 //! A client that sends what it is told and reads one response at a time.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 
@@ -59,7 +60,7 @@ impl Request {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Response {
     pub status: u16,
     pub headers: Headers,
@@ -67,6 +68,13 @@ pub struct Response {
     pub trailers: Headers,
     /// Whether the body reached the end its framing promised.
     pub complete: bool,
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = String::from_utf8_lossy(&self.body[..self.body.len().min(500)]);
+        write!(f, "{} {:?} {start:?} {:?} complete: {}", self.status, self.headers.0, self.trailers.0, self.complete)
+    }
 }
 
 impl Response {
