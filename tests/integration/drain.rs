@@ -84,7 +84,7 @@ fn ask_until_told_to_close(gateway: &Gateway, answered: &AtomicUsize) {
 }
 
 #[test]
-fn an_idle_connection_gets_one_more_answer() {
+fn an_idle_connection_is_told_of_the_end_with_its_next_answer() {
     let gate = Gate::default();
     let upstream = half_a_download(&gate);
     let mut gateway = Gateway::start(upstream.address(), OPEN);
@@ -95,7 +95,7 @@ fn an_idle_connection_gets_one_more_answer() {
     download.send(Request::get("/download").bytes());
     download.head();
     gateway.terminate();
-    eventually("readiness is off", || gateway.ask_admin("/readyz").status == 503);
+    eventually("nobody listens any more", || TcpStream::connect(gateway.address()).is_err());
     let last = idle.ask(&Request::get("/"));
     assert_eq!((last.status, last.header("connection")), (200, Some("close")));
     gate.open();
@@ -129,6 +129,22 @@ fn new_connections_are_served_during_the_drain_delay_and_refused_after() {
     eventually("nobody listens any more", || TcpStream::connect(gateway.address()).is_err());
     gate.open();
     assert!(gateway.wait().success());
+}
+
+#[test]
+fn a_tunnel_is_cut_after_the_drain_timeout() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        exchange.wire().end();
+        exchange.close();
+    });
+    let mut gateway = Gateway::start(upstream.address(), &format!("server.drain_timeout = \"300ms\"\n{OPEN}"));
+    let mut tunnel = gateway.connect();
+    tunnel.send(Request::get("/").header("Connection", "Upgrade").header("Upgrade", "websocket").bytes());
+    assert_eq!(tunnel.head().0, 101);
+    gateway.terminate();
+    assert!(gateway.wait().success());
+    tunnel.end();
 }
 
 #[test]

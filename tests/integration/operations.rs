@@ -134,6 +134,22 @@ fn while_the_store_cannot_be_asked_known_keys_go_on_and_others_are_asked_to_wait
     eventually("the store is asked again", || gateway.ask(&Request::get("/").key(&unknown)).status == 200);
 }
 
+/// What was known long ago is not known any more.
+#[test]
+fn a_known_key_outlives_an_outage_only_so_long() {
+    let upstream = Upstream::ok();
+    let mut gateway = Gateway::stopped(upstream.address(), "keys.cache_ttl = \"100ms\"\nkeys.stale_if_error = \"1s\"");
+    let known = gateway.create_key(&[]);
+    gateway.run();
+    assert_eq!(gateway.ask(&Request::get("/").key(&known)).status, 200);
+    let database = gateway.database();
+    database.execute_batch("ALTER TABLE api_keys RENAME TO gone").expect("plain SQL works");
+    assert_eq!(gateway.ask(&Request::get("/").key(&known)).status, 200);
+    eventually("the key is not served any more", || gateway.ask(&Request::get("/").key(&known)).code() == "store_unavailable");
+    database.execute_batch("ALTER TABLE gone RENAME TO api_keys").expect("plain SQL works");
+    eventually("the store is asked again", || gateway.ask(&Request::get("/").key(&known)).status == 200);
+}
+
 #[test]
 fn a_locked_database_stops_no_known_key_and_no_limit() {
     let upstream = Upstream::ok();
