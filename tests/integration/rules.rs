@@ -162,7 +162,10 @@ fn answers_and_refusals_carry_the_cross_origin_headers() {
     for response in [gateway.ask(&request), gateway.ask(&request.clone().key(&key))] {
         assert_eq!(response.headers.all("access-control-allow-origin"), ["https://app.example.com"], "{response:?}");
         assert_eq!(response.header("access-control-allow-credentials"), Some("true"));
-        assert!(response.header("access-control-expose-headers").is_some_and(|names| names.eq_ignore_ascii_case("X-Total")), "{response:?}");
+        assert!(
+            response.header("access-control-expose-headers").is_some_and(|names| names.eq_ignore_ascii_case("X-Total")),
+            "{response:?}"
+        );
     }
     let stranger = gateway.ask(&Request::get("/").key(&key).header("Origin", "https://evil.test"));
     assert_eq!(stranger.status, 200);
