@@ -75,7 +75,8 @@ async fn attempt(
     outgoing: &mut Outgoing,
     pooled: bool,
 ) -> Result<Answered, Miss> {
-    let connection = match worker.pool.lend(server).filter(|_| pooled) {
+    let lent = if pooled { worker.pool.lend(server) } else { None };
+    let connection = match lent {
         Some(connection) => connection,
         None => worker.pool.connect(server, forward.upstream.connect_timeout).await.map_err(|error| not_connected(&error))?,
     };
@@ -94,8 +95,7 @@ fn not_connected(error: &ConnectError) -> Miss {
 async fn send(mut connection: Connection, patience: Duration, outgoing: &mut Outgoing) -> Result<Answered, Miss> {
     let reused = connection.reused;
     let request = outgoing.request.take().expect("an attempt is made only with something to send");
-    // Only what may be sent again is kept: a bodiless, idempotent request on a connection that may be dying.
-    if reused && outgoing.upload.is_none() && request.method().is_idempotent() {
+    if retry::may_go_twice(request.method(), outgoing.upload.is_some(), reused) {
         outgoing.request = Some(copy(&request));
     }
     let mut sent = pin!(connection.sender.try_send_request(request));
