@@ -140,7 +140,8 @@ impl Record {
     /// One line. The query is left out: an app's own secrets may stand in it.
     fn log(&self, duration: Duration) {
         let key = self.key.as_ref().map(|key| &key.key.record);
-        let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        // To the microsecond.
+        let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         tracing::info!(
             target: "access",
             request_id = self.request_id.to_str().unwrap_or_default(),
