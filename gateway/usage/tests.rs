@@ -10,6 +10,7 @@ use crate::clock;
 use crate::model::timestamp::Timestamp;
 use crate::model::usage_event::UsageEvent;
 use crate::store::JournalPosition;
+use crate::store::sqlite::SqliteStore;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -45,7 +46,11 @@ impl Fixture {
 
     /// It cannot be reached until [`bring_up`](Self::bring_up).
     fn store(&self) -> Store {
-        Store::new(self.database(), NonZeroUsize::MIN, Duration::from_secs(2))
+        self.store_with_timeout(Duration::from_secs(2))
+    }
+
+    fn store_with_timeout(&self, timeout: Duration) -> Store {
+        Store::Sqlite(SqliteStore::new(self.database(), NonZeroUsize::MIN, timeout))
     }
 
     async fn bring_up(&self, store: &Store) {
@@ -130,7 +135,7 @@ async fn a_store_that_was_away_gets_everything_in_order_when_it_is_back() {
 #[tokio::test]
 async fn a_batch_that_the_store_refused_for_a_while_is_written_once() {
     let fixture = Fixture::new();
-    let store = Store::new(fixture.database(), NonZeroUsize::MIN, Duration::from_millis(200));
+    let store = fixture.store_with_timeout(Duration::from_millis(200));
     let usage = fixture.open();
     fixture.bring_up(&store).await;
     usage.start(&store, &Handle::current());

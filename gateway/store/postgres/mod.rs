@@ -1,13 +1,16 @@
 //! The shared store: a PostgreSQL database that several gateways ask.
 
 mod errors;
+mod feed;
 mod gateways;
 mod key_changes;
 mod keys;
 mod leases;
 mod migrate;
 mod pool;
+mod record;
 mod tls;
 mod usage;
 
+pub use feed::PostgresFeed;
 pub use pool::PostgresStore;

@@ -14,7 +14,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, ClientWrapper, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Transaction};
+use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Transaction};
 
 use super::errors::Failure;
 use super::tls;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: Pool,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     pub(super) url: Arc<PostgresUrl>,
     /// Where changes are listened for.
     pub(super) listen_url: Arc<PostgresUrl>,
@@ -46,10 +46,7 @@ impl PostgresStore {
     }
 
     /// One statement that changes nothing.
-    pub(super) async fn read<T>(
-        &self,
-        question: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Failure>,
-    ) -> Result<T, StoreError> {
+    pub(super) async fn read<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T, Failure>) -> Result<T, StoreError> {
         self.ask(self.timeout, async |client| question(client).await).await
     }
 
@@ -62,10 +59,7 @@ impl PostgresStore {
     }
 
     /// As [`read`](Self::read), for a question that goes over whole tables.
-    pub(super) async fn report<T>(
-        &self,
-        question: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Failure>,
-    ) -> Result<T, StoreError> {
+    pub(super) async fn report<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T, Failure>) -> Result<T, StoreError> {
         self.ask(PATIENCE, async |client| question(client).await).await
     }
 
@@ -85,9 +79,13 @@ impl PostgresStore {
         self.ask(limit, async |client| {
             let transaction = client.transaction().await?;
             transaction.batch_execute(&limits(limit)).await?;
-            let answer = question(&transaction).await?;
-            transaction.commit().await?;
-            Ok(answer)
+            let answer = question(&transaction).await;
+            match answer {
+                Ok(_) => transaction.commit().await?,
+                // A connection that is broken has rolled back already. Else the locks are gone before anybody hears of the failure.
+                Err(_) => drop(transaction.rollback().await),
+            }
+            answer
         })
         .await
     }
@@ -95,7 +93,7 @@ impl PostgresStore {
     async fn ask<T>(
         &self,
         limit: Duration,
-        question: impl AsyncFnOnce(&mut ClientWrapper) -> Result<T, Failure>,
+        question: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
         let in_words = |failure: Failure| failure.in_words(&self.url, limit);
         let deadline = clock::monotonic() + limit;
@@ -160,15 +158,15 @@ impl Drop for Lent {
 }
 
 impl Deref for Lent {
-    type Target = ClientWrapper;
+    type Target = Client;
 
-    fn deref(&self) -> &ClientWrapper {
+    fn deref(&self) -> &Client {
         self.0.as_ref().expect("it is given back at the end")
     }
 }
 
 impl DerefMut for Lent {
-    fn deref_mut(&mut self) -> &mut ClientWrapper {
+    fn deref_mut(&mut self) -> &mut Client {
         self.0.as_mut().expect("it is given back at the end")
     }
 }

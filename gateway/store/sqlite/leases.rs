@@ -196,8 +196,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::sqlite::testing::NOW;
-    use crate::store::{Change, Changed};
+    use crate::store::Change;
+    use crate::store::sqlite::testing::{NOW, sqlite};
 
     const KEY: &str = "key_1";
     const HOUR: Duration = Duration::from_hours(1);
@@ -302,13 +302,13 @@ mod tests {
         let (_folder, store) = crate::store::sqlite::testing::Folder::migrated().await;
         let key_id = KeyId::from(KEY);
         let lease = store.lease(&key_id, Some("a"), wanting(100)).await.unwrap().lease.unwrap();
-        let cursor = store.change_cursor().await.unwrap();
+        let cursor = sqlite(store.clone()).change_cursor().await.unwrap();
         store.reset_hour(&key_id).await.unwrap();
         let report = LeaseReport { id: lease.id, spent: 3, finished: true };
         store.settle_leases(vec![report], vec![]).await.unwrap();
         assert_eq!(store.leases_of("a").await.unwrap(), []);
         assert_eq!(store.hour_usage(&key_id, clock::now()).await.unwrap(), 0);
-        let changed = store.changes_since(cursor).await.unwrap().changed;
-        assert!(matches!(changed, Changed::These(list) if list == [Change::Limit(key_id)]));
+        let log = sqlite(store).changes_since(cursor).await.unwrap();
+        assert_eq!(log.changes, [Change::Limit(key_id)]);
     }
 }

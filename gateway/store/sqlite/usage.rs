@@ -147,6 +147,7 @@ mod tests {
     use super::super::testing::{Folder, NOW, hash, record};
     use super::*;
     use crate::clock;
+    use crate::store::Store;
 
     fn at(segment: u64, offset: u64) -> JournalPosition {
         JournalPosition { segment, offset }
@@ -167,7 +168,7 @@ mod tests {
         }
     }
 
-    async fn rows(store: &SqliteStore) -> u64 {
+    async fn rows(store: &Store) -> u64 {
         store.migration_status().await.unwrap().api_key_usage.unwrap()
     }
 
@@ -218,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn last_used_never_moves_back() {
         let (folder, store) = Folder::migrated().await;
-        let used = async |store: &SqliteStore| store.get_key(&"a".into()).await.unwrap().unwrap().last_used_at;
+        let used = async |store: &Store| store.get_key(&"a".into()).await.unwrap().unwrap().last_used_at;
         store.insert_key(hash("a"), record("a")).await.unwrap();
         let earlier = NOW.minus(Duration::from_secs(1));
         store.touch_last_used(vec![("a".into(), NOW), ("deleted".into(), NOW)]).await.unwrap();

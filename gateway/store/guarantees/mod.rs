@@ -1,0 +1,6 @@
+//! What every kind of store guarantees, proved on each.
+
+mod changes;
+mod gateways;
+mod key_changes;
+mod keys;

@@ -1,0 +1,11 @@
+SELECT pg_notify('hokusai_gateway', 'all');
+DROP TABLE api_key_usage;
+DROP TABLE api_gateway_syncs;
+DROP TABLE api_gateways;
+DROP TABLE api_key_previous_secrets;
+DROP TABLE api_keys;
+DROP TABLE api_key_migrations;
+DROP FUNCTION api_gateway_syncs_asked;
+DROP FUNCTION api_keys_truncated;
+DROP FUNCTION api_key_previous_secrets_changed;
+DROP FUNCTION api_keys_changed;
