@@ -6,6 +6,7 @@
 //! What must stay true here: `recorded` = `written` + `spooled` + `dropped`, but for what is on its way from one to the next.
 
 mod backlog;
+mod deliver;
 mod flush;
 mod journal;
 mod losses;
@@ -31,6 +32,8 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::backlog::Backlog;
+pub use self::deliver::{Delivered, deliver};
+pub use self::flush::FlushError;
 use self::flush::Flusher;
 use self::journal::Journal;
 pub use self::recorder::Recorder;
