@@ -16,7 +16,7 @@ use crate::admin::{self, Readiness};
 use crate::auth::lookup::Lookup;
 use crate::auth::watch::Watch;
 use crate::clock;
-use crate::config::{Config, StoreUrl};
+use crate::config::Config;
 use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::listen::bind::{self, BindError};
@@ -79,8 +79,7 @@ impl App {
 
         let metrics = Arc::<Metrics>::default();
         let spool = Arc::new(Spool::open(&config.usage.spool)?);
-        let StoreUrl::Sqlite(file) = &config.store.url;
-        let store = Store::new(file, config.store.pool_size, config.store.timeout);
+        let store = Store::open(&config.store);
         bring_tables_up(&store, &tasks).await?;
 
         let policy = config.limits.on_authority_failure;

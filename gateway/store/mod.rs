@@ -1,6 +1,8 @@
 //! Where keys, counts and usage are kept. The words here are the same for every kind of store.
 
+pub mod postgres;
 pub mod sqlite;
+mod store;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,8 +13,7 @@ use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
 
-/// The store in use.
-pub type Store = sqlite::SqliteStore;
+pub use store::Store;
 
 /// Why a question to the store has no answer. "Not found" is an answer, not an error.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -73,12 +74,30 @@ pub struct KeyChanges {
     pub scopes: Update<Vec<String>>,
 }
 
+/// What is stored of a fresh secret.
+#[derive(Clone, Debug)]
+pub struct NewSecret {
+    pub hash: KeyHash,
+    /// The part that may be shown.
+    pub prefix: String,
+}
+
 /// A key after its rotation.
 #[derive(Clone, Debug)]
 pub struct Rotated {
     pub record: KeyRecord,
     /// Until when the secret before works; `None`: it ended at once.
     pub previous_valid_until: Option<Timestamp>,
+}
+
+/// A gateway as it last reported itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayReport {
+    pub gateway_id: String,
+    /// It has applied all of `api_key_changes` up to this version.
+    pub seen_version: i64,
+    /// Since it reported.
+    pub silent_for: Duration,
 }
 
 /// Something that changed in the store, by whomever.

@@ -14,8 +14,7 @@ use crate::cli::tools::Tools;
 use crate::clock;
 use crate::keyring;
 use crate::model::ids::KeyId;
-use crate::store::sqlite::GatewayReport;
-use crate::store::{Store, StoreError};
+use crate::store::{GatewayReport, Store, StoreError};
 
 pub const NOTES: &str = "\
 Gateways that reach the store refuse the key at once; one that is cut off does

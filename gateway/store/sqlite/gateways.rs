@@ -8,17 +8,7 @@ use std::time::Duration;
 use rusqlite::{Row, params};
 
 use super::SqliteStore;
-use crate::store::StoreError;
-
-/// A gateway as it last reported itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewayReport {
-    pub gateway_id: String,
-    /// It has applied all of `api_key_changes` up to this version.
-    pub seen_version: i64,
-    /// Since it reported.
-    pub silent_for: Duration,
-}
+use crate::store::{GatewayReport, StoreError};
 
 impl SqliteStore {
     /// For a gateway to say that it has applied every change up to `version`. Gateways unheard of for a day are forgotten.

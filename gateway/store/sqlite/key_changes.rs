@@ -13,15 +13,7 @@ use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
-use crate::store::{KeyChanges, Rotated, StoreError, Update};
-
-/// What is stored of a fresh secret.
-#[derive(Clone, Debug)]
-pub struct NewSecret {
-    pub hash: KeyHash,
-    /// The part that may be shown.
-    pub prefix: String,
-}
+use crate::store::{KeyChanges, NewSecret, Rotated, StoreError, Update};
 
 impl SqliteStore {
     /// Stores a key that was minted here.

@@ -14,5 +14,3 @@ pub(crate) mod testing;
 mod usage;
 
 pub use connections::SqliteStore;
-pub use gateways::GatewayReport;
-pub use key_changes::NewSecret;

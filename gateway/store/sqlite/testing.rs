@@ -7,13 +7,14 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{NewSecret, SqliteStore};
+use super::SqliteStore;
 use crate::model::address::IpNetSet;
 use crate::model::api_key::Environment;
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
+use crate::store::NewSecret;
 
 /// When the tests happen.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_795_341_600);
