@@ -12,9 +12,9 @@ mod journal;
 mod losses;
 mod record;
 mod recorder;
-mod retention;
 mod segment;
 mod sync;
+mod upkeep;
 mod writer;
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ impl Usage {
     pub fn start(&self, store: &Store, runtime: &Handle) {
         let flusher = Flusher::new(self.backlog.clone(), store.clone(), self.spool.id(), &self.config);
         self.run(runtime, flusher.run(self.tasks.clone()));
-        self.run(runtime, retention::run(store.clone(), self.config.retention, self.tasks.clone()));
+        self.run(runtime, upkeep::run(store.clone(), self.config.retention, self.tasks.clone()));
     }
 
     /// Writes what was recorded to the journal, and the journal to the store, within `limit`. The workers have ended before.

@@ -6,8 +6,10 @@ mod key_changes;
 mod keys;
 mod leases;
 mod migrate;
+mod partitions;
 mod pool;
 mod tls;
 mod usage;
+mod values;
 
 pub use pool::PostgresStore;
