@@ -95,7 +95,10 @@ questions! {
     /// The keys with the most requests since then, the most active first.
     usage_top(since: Timestamp, limit: usize) -> Vec<KeyUsage>;
     count_usage_before(before: Timestamp) -> u64;
-    /// Deletes the oldest rows from before then, at most `max_rows`. Returns how many they were.
+    /// Makes what the rows of the days to come will need.
+    make_room_for_usage(now: Timestamp) -> ();
+    /// Deletes the oldest rows from before then, at most `max_rows` one by one. Returns how many went, which is more than that
+    /// where many go in one stroke.
     delete_usage_before(before: Timestamp, max_rows: usize) -> usize;
 }
 

@@ -28,14 +28,18 @@ impl Fixture {
         self.folder.path().join("spool")
     }
 
-    fn open(&self) -> Usage {
-        let config = config::Usage {
+    fn config(&self) -> config::Usage {
+        config::Usage {
             enabled: true,
             retention: Duration::from_hours(30 * 24),
             spool: self.spool(),
             spool_max: 1 << 30,
             flush_interval: Duration::from_millis(1),
-        };
+        }
+    }
+
+    fn open(&self) -> Usage {
+        let config = self.config();
         let spool = Spool::open(&config.spool).unwrap();
         Usage::open(&config, Arc::new(spool), &self.metrics).unwrap()
     }
@@ -196,6 +200,29 @@ async fn a_crash_after_the_store_has_a_batch_and_before_the_journal_forgot_it_wr
 fn segments(spool: &std::path::Path) -> Vec<(PathBuf, Vec<u8>)> {
     let numbers = segment::numbers(spool).unwrap().into_iter();
     numbers.map(|number| segment::path(spool, number)).map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn what_a_lost_gateway_left_is_delivered_once_by_whoever_does_it_and_not_while_it_runs() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    fixture.bring_up(&store).await;
+    let usage = fixture.open();
+    usage.start(&store, &Handle::current());
+    record(&usage, 0..1000);
+    assert!(matches!(Spool::open_left(&fixture.spool()), Err(SpoolError::InUse(_))));
+    usage.close(LIMIT).await;
+    let killed = fixture.open();
+    record(&killed, 1000..4000);
+    killed.recorder().record(&UsageEvent { timestamp: Timestamp::from_secs(1), ..event(4000) });
+    drop(killed);
+
+    let spool = Spool::open_left(&fixture.spool()).unwrap();
+    let delivered = deliver(&spool, &store, &fixture.config()).await.unwrap();
+    assert_eq!(delivered, Delivered { written: 3000, dropped: 1 });
+    let again = deliver(&spool, &store, &fixture.config()).await.unwrap();
+    assert_eq!(again, Delivered { written: 0, dropped: 0 });
+    assert_eq!(fixture.rows(), (0..4000).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use deadpool_postgres::Transaction;
 use super::errors::Failure;
 use super::keys::get;
 use super::pool::PostgresStore;
-use super::record::{self, system_time};
+use super::record;
+use super::values::instant;
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
@@ -45,7 +46,7 @@ impl PostgresStore {
     pub async fn revoke_key(&self, key_id: &KeyId, now: Timestamp) -> Result<bool, StoreError> {
         let sql = "UPDATE api_keys SET is_active = FALSE, revoked_at = coalesce(revoked_at, $2) WHERE key_id = $1";
         self.change(async |transaction| {
-            let found = transaction.execute(sql, &[&key_id.as_str(), &system_time(now)]).await? > 0;
+            let found = transaction.execute(sql, &[&key_id.as_str(), &instant(now)]).await? > 0;
             end_previous_secrets(transaction, key_id, None).await?;
             Ok(found)
         })
@@ -54,7 +55,7 @@ impl PostgresStore {
 
     pub async fn deactivate_expired(&self, now: Timestamp) -> Result<usize, StoreError> {
         let sql = "UPDATE api_keys SET is_active = FALSE WHERE is_active AND expires_at <= $1";
-        let changed = self.overhaul(async |transaction| Ok(transaction.execute(sql, &[&system_time(now)]).await?)).await?;
+        let changed = self.overhaul(async |transaction| Ok(transaction.execute(sql, &[&instant(now)]).await?)).await?;
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
 }
@@ -77,7 +78,7 @@ async fn rotate(
     if let Some(end) = previous_valid_until {
         let keep = "INSERT INTO api_key_previous_secrets (key_hash, key_id, valid_until, minted) \
                     SELECT key_hash, key_id, $2, minted FROM api_keys WHERE key_id = $1";
-        transaction.execute(keep, &[&key_id.as_str(), &system_time(end)]).await?;
+        transaction.execute(keep, &[&key_id.as_str(), &instant(end)]).await?;
     }
     let replace = "UPDATE api_keys SET key_hash = $2, key_prefix = $3, minted = TRUE WHERE key_id = $1";
     transaction.execute(replace, &[&key_id.as_str(), &secret.hash.to_hex(), &secret.prefix]).await?;
@@ -88,6 +89,6 @@ async fn rotate(
 /// Those whose time is over at `now`, or, without one, all.
 async fn end_previous_secrets(transaction: &Transaction<'_>, key_id: &KeyId, now: Option<Timestamp>) -> Result<(), Failure> {
     let sql = "DELETE FROM api_key_previous_secrets WHERE key_id = $1 AND ($2::timestamptz IS NULL OR valid_until <= $2)";
-    transaction.execute(sql, &[&key_id.as_str(), &now.map(system_time)]).await?;
+    transaction.execute(sql, &[&key_id.as_str(), &now.map(instant)]).await?;
     Ok(())
 }

@@ -4,7 +4,8 @@ use deadpool_postgres::GenericClient;
 
 use super::errors::Failure;
 use super::pool::PostgresStore;
-use super::record::{self, system_time};
+use super::record;
+use super::values::instant;
 use crate::model::ids::{KeyId, UserId};
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::{FoundKey, KeyRecord};
@@ -48,7 +49,7 @@ impl PostgresStore {
             record::COLUMNS
         );
         let user_id = filter.user_id.as_ref().map(UserId::as_str);
-        let (good_at, created_before) = (filter.good_at.map(system_time), filter.created_before.map(system_time));
+        let (good_at, created_before) = (filter.good_at.map(instant), filter.created_before.map(instant));
         let rows = self.report(async |client| Ok(client.query(&sql, &[&user_id, &good_at, &created_before]).await?)).await?;
         let mut listing = KeyListing::default();
         for row in &rows {

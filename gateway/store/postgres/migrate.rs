@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 
 use super::errors::Failure;
 use super::pool::PostgresStore;
-use super::record::timestamp;
+use super::values::timestamp;
 use crate::store::migrations::{self, Migration, Recorded, is_recorded};
 use crate::store::{MigrationStatus, StoreError};
 

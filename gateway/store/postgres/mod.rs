@@ -7,10 +7,12 @@ mod key_changes;
 mod keys;
 mod leases;
 mod migrate;
+mod partitions;
 mod pool;
 mod record;
 mod tls;
 mod usage;
+mod values;
 
 pub use feed::PostgresFeed;
 pub use pool::PostgresStore;

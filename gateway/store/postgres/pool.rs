@@ -17,6 +17,7 @@ use std::time::Duration;
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Transaction};
 
 use super::errors::Failure;
+use super::partitions::KnownDays;
 use super::tls;
 use crate::clock;
 use crate::config::{self, PostgresUrl};
@@ -30,6 +31,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 pub struct PostgresStore {
     pool: Pool,
     pub(super) timeout: Duration,
+    pub(super) known_days: Arc<KnownDays>,
     pub(super) url: Arc<PostgresUrl>,
     /// Where changes are listened for.
     pub(super) listen_url: Arc<PostgresUrl>,
@@ -42,11 +44,20 @@ impl PostgresStore {
         let manager = Manager::from_config(url.connection.clone(), tls::connector(url), recycle);
         let pool = Pool::builder(manager).max_size(config.pool_size.get()).build().expect("a pool without timeouts of its own");
         let listen_url = config.listen_url.clone().unwrap_or_else(|| url.clone());
-        Self { pool, timeout: config.timeout, url: Arc::new(url.clone()), listen_url: Arc::new(listen_url) }
+        let known_days = Arc::default();
+        Self { pool, timeout: config.timeout, known_days, url: Arc::new(url.clone()), listen_url: Arc::new(listen_url) }
     }
 
     /// One statement that changes nothing.
     pub(super) async fn read<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T, Failure>) -> Result<T, StoreError> {
+        self.ask(self.timeout, async |client| question(client).await).await
+    }
+
+    /// One statement that changes something: a transaction by itself, which the server ends however the gateway fares.
+    pub(super) async fn change_at_once<T>(
+        &self,
+        question: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
         self.ask(self.timeout, async |client| question(client).await).await
     }
 

@@ -3,18 +3,16 @@
 //! What must stay true here: rows may have been written by hand, so each field is checked, and one that cannot be understood
 //! makes the row unreadable instead of meaning something its writer did not (an address list with a typing error is not "any").
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use deadpool_postgres::GenericClient;
 use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
+use super::values::{bigint, instant, timestamp};
 use crate::model::address::IpNetSet;
 use crate::model::api_key::Environment;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::{FoundKey, KeyRecord};
-use crate::model::timestamp::Timestamp;
 use crate::store::StoreError;
 
 /// What [`read`] needs of a row of `api_keys`, there called `k`.
@@ -44,9 +42,9 @@ pub(super) async fn write_settings(client: &impl GenericClient, record: &KeyReco
                 &record.key_id.as_str(),
                 &record.user_id.as_str(),
                 &record.name,
-                &record.expires_at.map(system_time),
+                &record.expires_at.map(instant),
                 &record.is_active,
-                &limit(record),
+                &record.rate_limit_per_hour.map(bigint),
                 &list(&record.allowed_ips.to_strings()),
                 &list(&record.scopes),
             ],
@@ -70,10 +68,10 @@ pub(super) async fn insert(client: &impl GenericClient, hash: &KeyHash, record: 
                 &record.key_prefix,
                 &record.user_id.as_str(),
                 &record.name,
-                &system_time(record.created_at),
-                &record.expires_at.map(system_time),
+                &instant(record.created_at),
+                &record.expires_at.map(instant),
                 &record.is_active,
-                &limit(record),
+                &record.rate_limit_per_hour.map(bigint),
                 &list(&record.allowed_ips.to_strings()),
                 &record.environment.as_str(),
                 &list(&record.scopes),
@@ -81,16 +79,6 @@ pub(super) async fn insert(client: &impl GenericClient, hash: &KeyHash, record: 
         )
         .await?;
     Ok(())
-}
-
-/// `timestamptz` as the library has it; `infinity` is the end of time, and what is before 1970 is 1970.
-pub(super) fn timestamp(time: SystemTime) -> Timestamp {
-    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
-}
-
-pub(super) fn system_time(timestamp: Timestamp) -> SystemTime {
-    UNIX_EPOCH + timestamp.since(Timestamp::default())
 }
 
 fn named<T>(row: &Row, fields: Result<T, String>) -> Result<T, StoreError> {
@@ -139,9 +127,4 @@ fn strings(row: &Row, name: &str) -> Result<Vec<String>, String> {
 
 fn list(strings: &[String]) -> Option<Value> {
     (!strings.is_empty()).then(|| Value::from(strings))
-}
-
-/// What is more than the column holds is more than anybody asks in an hour.
-fn limit(record: &KeyRecord) -> Option<i64> {
-    record.rate_limit_per_hour.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX))
 }
