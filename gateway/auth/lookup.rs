@@ -300,3 +300,6 @@ impl std::hash::Hasher for FirstBytes {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests;

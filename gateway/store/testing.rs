@@ -2,6 +2,8 @@
 
 #[path = "../../tests/support/postgres.rs"]
 pub(crate) mod postgres_server;
+#[path = "../../tests/support/tcp_proxy.rs"]
+pub(crate) mod tcp_proxy;
 
 use std::path::Path;
 
@@ -9,7 +11,7 @@ use postgres_server::{Database, SHARED};
 
 use super::Store;
 pub(crate) use super::sqlite::testing::{Folder, NOW, add_key, hash, record, secret};
-use crate::config;
+use crate::config::{self, Config};
 
 /// Where the store of one test is, and the operator's own way into it.
 pub(crate) enum Place {
@@ -58,17 +60,13 @@ impl Place {
 }
 
 pub(crate) fn postgres_store(url: &str) -> Store {
-    store("20s", url, "")
+    Store::open(&config(&format!("url = \"{url}\"\ntimeout = \"20s\"\npool_size = 4")).store)
 }
 
-/// `timeout` and `listen_url` as in the file.
-pub(crate) fn store(timeout: &str, url: &str, listen_url: &str) -> Store {
-    let text = format!(
-        "[store]\nurl = \"{url}\"\nlisten_url = \"{listen_url}\"\ntimeout = \"{timeout}\"\npool_size = 4\n\
-         [[routes]]\npath = \"/\"\nauth = \"none\"\nrespond = {{}}\n"
-    );
-    let config = config::parse(&text, Path::new(""), &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
-    Store::open(&config.store)
+/// `store` is what stands under `[store]`.
+pub(crate) fn config(store: &str) -> Config {
+    let text = format!("[store]\n{store}\n[[routes]]\npath = \"/\"\nauth = \"none\"\nrespond = {{}}\n");
+    config::parse(&text, Path::new(""), &|_| None).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 /// Each guarantee, an `async fn(Place, Store)`, becomes a test for each kind of store.
