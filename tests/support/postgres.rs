@@ -121,13 +121,7 @@ impl Server {
         self.ended();
     }
 
-    /// In order; connections are ended.
-    pub fn stop(&self) {
-        self.signal_postmaster("INT");
-        self.ended();
-    }
-
-    /// After [`kill`](Self::kill) or [`stop`](Self::stop), on the same port.
+    /// After [`kill`](Self::kill), on the same port.
     pub fn start_again(&self) {
         assert!(self.begin(), "PostgreSQL does not start again");
     }
@@ -229,7 +223,7 @@ impl Database<'_> {
 
 impl Drop for Database<'_> {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !thread::panicking() {
             self.server.psql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
         }
     }

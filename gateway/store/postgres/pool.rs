@@ -245,7 +245,7 @@ mod tests {
         let (patient, hasty) = (store(&database, 1, "20s"), store(&database, 1, "300ms"));
         let lock = patient.change(async |transaction| {
             transaction.execute("SELECT 1 FROM api_keys FOR UPDATE", &[]).await?;
-            let refused = hasty.revoke_key(&id, crate::clock::now()).await;
+            let refused = hasty.revoke_key(&id, clock::now()).await;
             assert!(matches!(refused, Err(StoreError::Timeout(_))), "{refused:?}");
             let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
             while transaction.query_one(waiting, &[]).await?.get::<_, i64>(0) > 0 {}
