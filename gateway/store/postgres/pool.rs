@@ -14,7 +14,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, ClientWrapper, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Transaction};
+use deadpool_postgres::{Client, Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Transaction};
 
 use super::errors::Failure;
 use super::partitions::KnownDays;
@@ -51,7 +51,7 @@ impl PostgresStore {
     /// One statement that changes nothing.
     pub(super) async fn read<T>(
         &self,
-        question: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Failure>,
+        question: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
         self.ask(self.timeout, async |client| question(client).await).await
     }
@@ -59,7 +59,7 @@ impl PostgresStore {
     /// One statement that changes something: a transaction by itself, which the server ends however the gateway fares.
     pub(super) async fn change_at_once<T>(
         &self,
-        question: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Failure>,
+        question: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
         self.ask(self.timeout, async |client| question(client).await).await
     }
@@ -75,7 +75,7 @@ impl PostgresStore {
     /// As [`read`](Self::read), for a question that goes over whole tables.
     pub(super) async fn report<T>(
         &self,
-        question: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Failure>,
+        question: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
         self.ask(PATIENCE, async |client| question(client).await).await
     }
@@ -106,7 +106,7 @@ impl PostgresStore {
     async fn ask<T>(
         &self,
         limit: Duration,
-        question: impl AsyncFnOnce(&mut ClientWrapper) -> Result<T, Failure>,
+        question: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
         let in_words = |failure: Failure| failure.in_words(&self.url, limit);
         let deadline = clock::monotonic() + limit;
@@ -171,15 +171,15 @@ impl Drop for Lent {
 }
 
 impl Deref for Lent {
-    type Target = ClientWrapper;
+    type Target = Client;
 
-    fn deref(&self) -> &ClientWrapper {
+    fn deref(&self) -> &Client {
         self.0.as_ref().expect("it is given back at the end")
     }
 }
 
 impl DerefMut for Lent {
-    fn deref_mut(&mut self) -> &mut ClientWrapper {
+    fn deref_mut(&mut self) -> &mut Client {
         self.0.as_mut().expect("it is given back at the end")
     }
 }

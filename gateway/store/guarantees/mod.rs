@@ -1,0 +1,4 @@
+//! What every kind of store holds to.
+
+mod leases;
+pub(super) mod usage;
