@@ -44,6 +44,10 @@ impl PostgresUrl {
         let hosts: Vec<String> = self.connection.get_hosts().iter().enumerate().map(host).collect();
         format!("{}/{}", hosts.join(","), self.connection.get_dbname().unwrap_or_default())
     }
+
+    pub fn user(&self) -> &str {
+        self.connection.get_user().unwrap_or("the user of this system")
+    }
 }
 
 /// `base_dir` is what a relative `sslrootcert` is relative to.

@@ -123,6 +123,11 @@ questions! {
     forget_gateway(gateway_id: &str) -> ();
     /// Every gateway that reported within a day and did not say that it ended, by name.
     gateways() -> Vec<GatewayReport>;
+    /// Asks every running gateway to confirm that it knows what was changed of this key until now. Returns the question's
+    /// number, for [`confirmed_by`](Self::confirmed_by).
+    ask_confirmation(key_id: &KeyId) -> i64;
+    /// The gateways that have confirmed.
+    confirmed_by(question: i64) -> Vec<String>;
 }
 
 // Tables
@@ -144,12 +149,4 @@ questions! {
     migrate_down() -> Vec<&'static str>;
     /// Every migration known to this version or to the database, in order.
     migration_status() -> MigrationStatus;
-}
-
-// Changes
-questions! {
-    change_cursor() -> i64;
-    changes_since(cursor: i64) -> super::Changes;
-    prune_changes(before: Timestamp) -> usize;
-    report_gateway(gateway_id: &str, version: i64) -> ();
 }

@@ -6,8 +6,8 @@ use crate::clock;
 use crate::model::ids::KeyId;
 use crate::model::lease::{Debt, LeaseAnswer, LeaseId, LeaseReport, LeaseRequest};
 use crate::model::quota::HourWindow;
-use crate::store::Store;
 use crate::store::testing::{Place, hold_on_every_store};
+use crate::store::{Change, ChangeFeed, Store};
 
 hold_on_every_store!(
     leases_become_smaller_as_less_is_left_until_nothing_is,
@@ -17,7 +17,7 @@ hold_on_every_store!(
     only_a_lease_that_is_not_wholly_spent_lets_hope_for_more,
     a_debt_is_counted_in_its_own_hour_even_beyond_the_limit,
     hours_before_the_last_one_are_forgotten,
-    a_reset_starts_the_hour_anew_and_voids_its_leases,
+    a_reset_starts_the_hour_anew_voids_its_leases_and_is_told_to_gateways,
     many_told_at_once_are_all_settled,
     gateways_that_ask_and_tell_at_once_never_get_more_than_the_limit,
 );
@@ -147,7 +147,13 @@ async fn hours_before_the_last_one_are_forgotten(place: Place, store: Store) {
     .await;
 }
 
-async fn a_reset_starts_the_hour_anew_and_voids_its_leases(_place: Place, store: Store) {
+async fn a_reset_starts_the_hour_anew_voids_its_leases_and_is_told_to_gateways(_place: Place, store: Store) {
+    let mut feed = ChangeFeed::new(&store, "gateway");
+    assert_eq!(feed.next().await.unwrap().changes, [Change::Anything]);
+    let key_id = KeyId::from("a key");
+    store.reset_hour(&key_id).await.unwrap();
+    while feed.next().await.unwrap().changes != [Change::Limit(key_id.clone())] {}
+
     let facts = within_one_hour(async |key_id| {
         let lease = ask(&store, &key_id, "a", wanting(100)).await.lease.unwrap();
         store.reset_hour(&key_id).await.unwrap();

@@ -12,6 +12,8 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(super) enum Failure {
     Postgres(tokio_postgres::Error),
+    /// The server closed the connection in order.
+    Closed,
     Ours(StoreError),
 }
 
@@ -32,6 +34,7 @@ impl Failure {
     pub fn in_words(self, url: &PostgresUrl, limit: Duration) -> StoreError {
         match self {
             Self::Ours(error) => error,
+            Self::Closed => closed(url),
             Self::Postgres(error) => match error.as_db_error() {
                 Some(refusal) => refused(refusal, url, limit),
                 None => failed(&error, url),
@@ -43,7 +46,7 @@ impl Failure {
 /// The server answered, but not what was asked for.
 fn refused(error: &DbError, url: &PostgresUrl, limit: Duration) -> StoreError {
     let address = url.address();
-    let user = url.connection.get_user().unwrap_or("the user of this system");
+    let user = url.user();
     let says = error.message();
     let unavailable = |text: String| StoreError::Unavailable(text);
     match *error.code() {
@@ -102,9 +105,11 @@ fn failed(error: &tokio_postgres::Error, url: &PostgresUrl) -> StoreError {
         "invalid configuration" | "authentication error" => {
             format!("PostgreSQL at {address} wants what store.url does not give: {cause}")
         }
-        "connection closed" | "error communicating with the server" => {
-            format!("PostgreSQL at {address} closed the connection")
-        }
+        "connection closed" | "error communicating with the server" => return closed(url),
         _ => format!("PostgreSQL at {address} cannot be asked: {text}: {cause}"),
     })
+}
+
+fn closed(url: &PostgresUrl) -> StoreError {
+    StoreError::Unavailable(format!("PostgreSQL at {} closed the connection", url.address()))
 }

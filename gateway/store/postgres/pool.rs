@@ -14,7 +14,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Transaction};
+use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Transaction};
 
 use super::errors::Failure;
 use super::partitions::KnownDays;
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: Pool,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     pub(super) known_days: Arc<KnownDays>,
     pub(super) url: Arc<PostgresUrl>,
     /// Where changes are listened for.
@@ -49,10 +49,7 @@ impl PostgresStore {
     }
 
     /// One statement that changes nothing.
-    pub(super) async fn read<T>(
-        &self,
-        question: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
-    ) -> Result<T, StoreError> {
+    pub(super) async fn read<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T, Failure>) -> Result<T, StoreError> {
         self.ask(self.timeout, async |client| question(client).await).await
     }
 
@@ -73,10 +70,7 @@ impl PostgresStore {
     }
 
     /// As [`read`](Self::read), for a question that goes over whole tables.
-    pub(super) async fn report<T>(
-        &self,
-        question: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
-    ) -> Result<T, StoreError> {
+    pub(super) async fn report<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T, Failure>) -> Result<T, StoreError> {
         self.ask(PATIENCE, async |client| question(client).await).await
     }
 
@@ -96,9 +90,13 @@ impl PostgresStore {
         self.ask(limit, async |client| {
             let transaction = client.transaction().await?;
             transaction.batch_execute(&limits(limit)).await?;
-            let answer = question(&transaction).await?;
-            transaction.commit().await?;
-            Ok(answer)
+            let answer = question(&transaction).await;
+            match answer {
+                Ok(_) => transaction.commit().await?,
+                // A connection that is broken has rolled back already. Else the locks are gone before anybody hears of the failure.
+                Err(_) => drop(transaction.rollback().await),
+            }
+            answer
         })
         .await
     }

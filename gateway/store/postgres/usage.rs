@@ -66,9 +66,8 @@ impl PostgresStore {
     pub async fn delete_usage_before(&self, before: Timestamp, max_rows: usize) -> Result<usize, StoreError> {
         let dropped = self.drop_partitions_before(before).await?;
         let max_rows = bigint(max_rows as u64);
-        let deleted = self
-            .change_at_once(async |client| Ok(client.execute(DELETE, &[&instant(before), &max_rows]).await?))
-            .await?;
+        let deleted =
+            self.change_at_once(async |client| Ok(client.execute(DELETE, &[&instant(before), &max_rows]).await?)).await?;
         Ok(usize::try_from(dropped + deleted).expect("a count of rows fits"))
     }
 }
@@ -203,7 +202,7 @@ mod tests {
     use crate::store::Store;
     use crate::store::guarantees::usage::row;
     use crate::store::testing::postgres_server::{Database, SHARED};
-    use crate::store::testing::{NOW, hash, postgres_store, record, store};
+    use crate::store::testing::{NOW, config, hash, postgres_store, record};
 
     async fn migrated() -> (Database<'static>, Store) {
         let database = SHARED.database();
@@ -220,7 +219,7 @@ mod tests {
     async fn a_batch_that_was_given_up_here_and_committed_there_is_written_once() {
         let (database, patient) = migrated().await;
         patient.write_usage("spool", None, at(1), vec![row("a", NOW)]).await.unwrap();
-        let hasty = store("300ms", &database.url(), "");
+        let hasty = Store::open(&config(&format!("url = \"{}\"\ntimeout = \"300ms\"", database.url())).store);
         let (mut other, connection) = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
         let tasks = crate::drain::Tasks::new();
         tasks.spawn(async move { connection.await.unwrap() });
@@ -275,7 +274,7 @@ mod tests {
             "INSERT INTO api_keys (key_id, key_hash, key_prefix, user_id, name)
                  SELECT 'key_' || n, 'hash_' || n, 'p', 'alice', 'a name' FROM generate_series(0, 999) AS n;
              INSERT INTO api_key_usage (api_key_id, endpoint, timestamp, response_time_ms, status_code, method, request_id)
-                 SELECT 'key_' || n * n % 1000, '/v1/models/some-model/predict',
+                 SELECT 'key_' || n::bigint * n % 1000, '/v1/models/some-model/predict',
                      '2026-11-22 00:00+00'::timestamptz + n * interval '80 ms', n % 100, 200, 'GET', 'request ' || n
                  FROM generate_series(1, 1000000) AS n",
         );

@@ -32,7 +32,9 @@ async fn write(store: &Store, spool_id: &str, instants: &[Timestamp]) {
 
 /// Where rows are, and how many.
 fn filled(database: &Database<'_>) -> String {
-    database.sql("SELECT tableoid::regclass, count(*) FROM api_key_usage GROUP BY 1 ORDER BY 1::text").replace('\n', " ")
+    database
+        .sql("SELECT tableoid::regclass::text AS part, count(*) FROM api_key_usage GROUP BY part ORDER BY part")
+        .replace('\n', " ")
 }
 
 fn partitions(database: &Database<'_>) -> String {
