@@ -50,6 +50,14 @@ impl Place {
         });
     }
 
+    /// What a question for one number is answered.
+    pub fn number(&self, question: &str) -> i64 {
+        match self {
+            Self::Sqlite(folder) => folder.shell().query_row(question, [], |row| row.get(0)).unwrap(),
+            Self::Postgres(database) => database.sql(question).parse().unwrap(),
+        }
+    }
+
     /// As somebody types it into the shell of the database.
     pub fn sql(&self, statements: &str) {
         match self {

@@ -106,7 +106,8 @@ END $$;
 CREATE TRIGGER api_gateway_syncs_asked AFTER INSERT ON api_gateway_syncs
     FOR EACH ROW EXECUTE FUNCTION api_gateway_syncs_asked();
 
--- One row for each admitted request. No foreign key: a deleted key must not hold up a batch.
+-- One row for each admitted request, in a partition for each day (UTC) that the gateway makes. No foreign key: a deleted key
+-- must not hold up a batch.
 CREATE TABLE api_key_usage (
     id bigint GENERATED ALWAYS AS IDENTITY,
     api_key_id text NOT NULL,
@@ -116,7 +117,136 @@ CREATE TABLE api_key_usage (
     status_code integer NOT NULL,
     method text,
     request_id text,
-    client_ip text,
+    client_ip inet,
     request_bytes bigint,
-    response_bytes bigint
+    response_bytes bigint,
+    PRIMARY KEY (timestamp, id)
+) PARTITION BY RANGE (timestamp);
+
+-- Takes what has no partition of its own yet, as usage brought from elsewhere; the gateway gives it one.
+CREATE TABLE api_key_usage_default PARTITION OF api_key_usage DEFAULT;
+
+-- How far each gateway's journal has been written here; committed together with the rows themselves.
+CREATE TABLE api_key_usage_positions (
+    spool_id text PRIMARY KEY,
+    segment bigint NOT NULL,
+    "offset" bigint NOT NULL,
+    written_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- Requests counted in each clock hour (hours since the epoch), what gateways hold on lease included.
+CREATE TABLE api_key_hours (
+    key_id text NOT NULL,
+    hour bigint NOT NULL,
+    used bigint NOT NULL,
+    PRIMARY KEY (key_id, hour)
+) WITH (fillfactor = 50);
+
+-- What a gateway has taken from an hour and may not have spent yet.
+CREATE TABLE api_key_leases (
+    lease_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key_id text NOT NULL,
+    hour bigint NOT NULL,
+    spool_id text NOT NULL,
+    granted bigint NOT NULL,
+    spent bigint NOT NULL DEFAULT 0
+);
+CREATE INDEX api_key_leases_key ON api_key_leases (key_id, hour);
+CREATE INDEX api_key_leases_spool ON api_key_leases (spool_id);
+
+-- The functions below decide over an hour's count, each question in one round trip. Whoever calls one holds the locks of the
+-- keys in it until the end of the transaction, taken in one order, so that nobody waits in a circle; each statement then sees
+-- what all before have decided (READ COMMITTED).
+
+CREATE FUNCTION api_key_lock_hours(key_ids text[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    lock integer;
+BEGIN
+    FOR lock IN SELECT DISTINCT hashtext(named) FROM unnest(key_ids) AS named ORDER BY 1 LOOP
+        PERFORM pg_advisory_xact_lock(1752904805, lock);
+    END LOOP;
+END $$;
+
+-- Adds to an hour. With its first request, what the key has left from before the previous hour goes.
+CREATE FUNCTION api_key_count(counted_key text, counted_hour bigint, more bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE api_key_hours SET used = used + more WHERE key_id = counted_key AND hour = counted_hour;
+    IF NOT FOUND THEN
+        DELETE FROM api_key_hours WHERE key_id = counted_key AND hour < counted_hour - 1;
+        DELETE FROM api_key_leases WHERE key_id = counted_key AND hour < counted_hour - 1;
+        INSERT INTO api_key_hours (key_id, hour, used) VALUES (counted_key, counted_hour, more);
+    END IF;
+END $$;
+
+-- Writes down what became of a lease. Telling it twice changes nothing.
+CREATE FUNCTION api_key_settle(told_lease bigint, told_spent bigint, is_finished boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF is_finished THEN
+        WITH over AS (DELETE FROM api_key_leases WHERE lease_id = told_lease RETURNING *)
+        UPDATE api_key_hours AS hours SET used = greatest(used - greatest(over.granted - told_spent, 0), 0)
+            FROM over WHERE hours.key_id = over.key_id AND hours.hour = over.hour;
+    ELSE
+        UPDATE api_key_leases SET spent = told_spent WHERE lease_id = told_lease AND spent < told_spent;
+    END IF;
+END $$;
+
+-- A gateway needs permits of a key: takes back what it returns, then grants what the hour allows.
+CREATE FUNCTION api_key_lease(
+    asked_key text, asking_spool text, hour_limit bigint, wanted bigint,
+    ended_lease bigint, ended_spent bigint, debt_hour bigint, debt bigint,
+    OUT decided_at timestamptz, OUT counted bigint, OUT lease bigint, OUT permits bigint, OUT others_hold boolean
+) LANGUAGE plpgsql AS $$
+DECLARE
+    this_hour bigint;
+    rest bigint;
+BEGIN
+    PERFORM api_key_lock_hours(ARRAY[asked_key]);
+    -- Read now that the lock is held, so that hours begin in the order in which questions are decided.
+    decided_at := clock_timestamp();
+    this_hour := floor(extract(epoch FROM decided_at) / 3600);
+    PERFORM api_key_settle(ended_lease, ended_spent, TRUE);
+    -- Whatever else of the key stands under this spool was granted in an answer that never arrived.
+    PERFORM api_key_settle(lease_id, 0, TRUE) FROM api_key_leases
+        WHERE key_id = asked_key AND spool_id = asking_spool AND spool_id <> '';
+    IF debt IS NOT NULL THEN
+        PERFORM api_key_count(asked_key, debt_hour, debt);
+    END IF;
+    counted := coalesce((SELECT used FROM api_key_hours WHERE key_id = asked_key AND hour = this_hour), 0);
+    rest := greatest(hour_limit - counted, 0);
+    -- At most a tenth of what is left, so that several gateways share the last of an hour.
+    permits := least(wanted, greatest(rest / 10, 1), rest);
+    others_hold := FALSE;
+    IF permits > 0 THEN
+        PERFORM api_key_count(asked_key, this_hour, permits);
+        INSERT INTO api_key_leases (key_id, hour, spool_id, granted) VALUES (asked_key, this_hour, asking_spool, permits)
+            RETURNING lease_id INTO lease;
+        counted := counted + permits;
+    ELSE
+        others_hold := EXISTS (
+            SELECT FROM api_key_leases WHERE key_id = asked_key AND hour = this_hour AND granted > spent);
+    END IF;
+END $$;
+
+-- Gateways tell what became of leases, and what they admitted without any.
+CREATE FUNCTION api_key_settle_all(
+    leases bigint[], spent bigint[], finished boolean[], debt_keys text[], debt_hours bigint[], debts bigint[]
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM api_key_lock_hours(debt_keys || ARRAY(SELECT key_id FROM api_key_leases WHERE lease_id = ANY (leases)));
+    PERFORM api_key_settle(told.lease, told.so_far, told.is_finished)
+        FROM unnest(leases, spent, finished) AS told (lease, so_far, is_finished);
+    PERFORM api_key_count(owed.by_key, owed.in_hour, owed.requests)
+        FROM unnest(debt_keys, debt_hours, debts) AS owed (by_key, in_hour, requests);
+END $$;
+
+-- Starts the current hour of a key anew: every lease is void, and gateways are told.
+CREATE FUNCTION api_key_reset_hour(reset_key text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    this_hour bigint;
+BEGIN
+    PERFORM api_key_lock_hours(ARRAY[reset_key]);
+    this_hour := floor(extract(epoch FROM clock_timestamp()) / 3600);
+    DELETE FROM api_key_leases WHERE key_id = reset_key AND hour = this_hour;
+    DELETE FROM api_key_hours WHERE key_id = reset_key AND hour = this_hour;
+    PERFORM pg_notify('hokusai_gateway', 'limit ' || reset_key);
+END $$;

@@ -4,3 +4,5 @@ mod changes;
 mod gateways;
 mod key_changes;
 mod keys;
+mod leases;
+pub(super) mod usage;

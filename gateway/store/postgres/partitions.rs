@@ -154,3 +154,6 @@ impl Day {
         format!("api_key_usage_{}", self.start().to_sql_text()[..10].replace('-', ""))
     }
 }
+
+#[cfg(test)]
+mod tests;
