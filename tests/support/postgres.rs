@@ -3,6 +3,8 @@
 //! What must stay true here: the server and its folder go with the process that started them, however that ends. A shell
 //! watches over both: it waits on a pipe that only this process holds, and cleans up once the pipe closes.
 
+#![allow(dead_code, reason = "each test binary uses another part of it")]
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
