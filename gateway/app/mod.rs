@@ -163,16 +163,25 @@ async fn bring_tables_up(store: &Store, tasks: &Tasks) -> Result<(), StartError>
             tracing::error!(%error, "the store cannot be reached; it is asked again until it answers");
             let (store, stop) = (store.clone(), tasks.clone());
             tasks.spawn(async move {
-                while !stop.is_stopping() && store.ensure_migrated().await.is_err() {
-                    tokio::select! {
-                        () = tokio::time::sleep(MIGRATE_AGAIN) => {}
-                        () = stop.stopping() => {}
-                    }
+                tokio::select! {
+                    () = bring_tables_up_once_it_answers(&store, error) => {}
+                    () = stop.stopping() => {}
                 }
             });
             Ok(())
         }
         Err(error) => Err(StartError::Store(error)),
+    }
+}
+
+/// Says each thing once: a database without tables waits for somebody to make them.
+async fn bring_tables_up_once_it_answers(store: &Store, mut told: StoreError) {
+    while let Err(error) = store.ensure_migrated().await {
+        if error.to_string() != told.to_string() {
+            tracing::error!(%error, "the store cannot be used yet");
+            told = error;
+        }
+        tokio::time::sleep(MIGRATE_AGAIN).await;
     }
 }
 

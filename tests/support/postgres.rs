@@ -3,18 +3,23 @@
 //! What must stay true here: the server and its folder go with the process that started them, however that ends. A shell
 //! watches over both: it waits on a pipe that only this process holds, and cleans up once the pipe closes.
 
+#![allow(dead_code, reason = "each test binary uses another part of it")]
+
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
+use std::thread;
+use std::time::Duration;
 
 /// The one server of this test binary, for tests that do it no harm.
 pub static SHARED: LazyLock<Server> = LazyLock::new(Server::start);
 
 /// Anybody is let in without a password, but `stranger`.
-const SERVE: &str = r#"
+const WATCH: &str = r#"
 trap '' INT TERM HUP
 folder=$(mktemp -d) && cd "$folder" || exit 1
 trap 'rm -rf "$folder"' EXIT
@@ -22,16 +27,15 @@ trap 'rm -rf "$folder"' EXIT
 { echo 'host all stranger 127.0.0.1/32 scram-sha-256'; echo 'host all all 127.0.0.1/32 trust'; } >data/pg_hba.conf
 cat >>data/postgresql.conf <<END
 listen_addresses = '127.0.0.1'
-port = $PORT
 unix_socket_directories = ''
+timezone = 'UTC'
 max_connections = 200
 shared_buffers = 32MB
 fsync = off
 END
-"$BIN/pg_ctl" -D data -l log -w start >/dev/null || { cat log; exit 1; }
 echo "in $folder"
 read end
-"$BIN/pg_ctl" -D data -m immediate stop >/dev/null
+"$BIN/pg_ctl" -D data -m immediate stop >/dev/null 2>&1
 "#;
 
 /// A server that ends when it is dropped.
@@ -40,36 +44,50 @@ pub struct Server {
     folder: PathBuf,
     bin: PathBuf,
     watcher: Child,
+    postmaster: Mutex<Option<Child>>,
 }
 
 impl Server {
     /// # Panics
-    /// When PostgreSQL is not installed, or does not start on any of several ports.
+    /// When PostgreSQL is not installed, or does not start.
     pub fn start() -> Self {
         let bin = bin();
+        let (watcher, folder) = watched_folder(&bin);
+        let mut server = Self { port: 0, folder, bin, watcher, postmaster: Mutex::default() };
         // Somebody else may take a port between its choice and its use.
-        (0..5).find_map(|_| Self::start_on(free_port(), &bin)).expect("PostgreSQL starts; it says why not above")
+        for _ in 0..5 {
+            server.port = free_port();
+            if server.begin() {
+                return server;
+            }
+        }
+        panic!("PostgreSQL does not start: {}", fs::read_to_string(server.folder.join("log")).unwrap_or_default());
     }
 
-    fn start_on(port: u16, bin: &PathBuf) -> Option<Self> {
-        let mut watcher = as_ordinary_user("sh")
-            .args(["-c", SERVE])
-            .env("BIN", bin)
-            .env("PORT", port.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+    /// Whether it answers; else it has ended.
+    fn begin(&self) -> bool {
+        let log = File::options().create(true).append(true).open(self.folder.join("log")).expect("the folder is there");
+        let mut postmaster = as_ordinary_user(self.bin.join("postgres"))
+            .current_dir(&self.folder)
+            .args(["-D", "data", "-p", &self.port.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
             .spawn()
-            .expect("a shell starts");
-        let mut output = BufReader::new(watcher.stdout.take().expect("it was piped"));
-        let mut line = String::new();
-        output.read_line(&mut line).expect("a line is text");
-        if let Some(folder) = line.trim_end().strip_prefix("in ") {
-            return Some(Self { port, folder: folder.into(), bin: bin.clone(), watcher });
+            .expect("PostgreSQL starts");
+        while !self.answers() {
+            if postmaster.try_wait().expect("it is a child").is_some() {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(10));
         }
-        output.read_to_string(&mut line).expect("the log is text");
-        eprintln!("{line}");
-        watcher.wait().expect("it is a child");
-        None
+        *self.postmaster.lock().expect("nothing panics while it holds it") = Some(postmaster);
+        true
+    }
+
+    fn answers(&self) -> bool {
+        let mut question = Command::new(self.bin.join("pg_isready"));
+        question.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]).status().expect("pg_isready starts").success()
     }
 
     pub fn port(&self) -> u16 {
@@ -99,9 +117,15 @@ impl Server {
         String::from_utf8(output.stdout).expect("the answer is text").trim_end().to_owned()
     }
 
-    /// As a machine that lost its power: every process is killed, and what it had not written is lost.
+    /// As a machine that lost its power: every process is killed at once.
     pub fn kill(&self) {
         self.signal("KILL");
+        self.ended();
+    }
+
+    /// After [`kill`](Self::kill), on the same port.
+    pub fn start_again(&self) {
+        assert!(self.begin(), "PostgreSQL does not start again");
     }
 
     /// Connections stay, and nothing answers.
@@ -113,42 +137,64 @@ impl Server {
         self.signal("CONT");
     }
 
-    pub fn stop(&self) {
-        self.pg_ctl(&["-m", "fast", "stop"]);
-    }
-
-    /// After [`kill`](Self::kill) or [`stop`](Self::stop), on the same port.
-    pub fn start_again(&self) {
-        self.pg_ctl(&["-l", "log", "start"]);
-    }
-
-    fn pg_ctl(&self, args: &[&str]) {
-        let mut command = as_ordinary_user(self.bin.join("pg_ctl"));
-        // It must not hold on to our pipes for as long as the server lives.
-        command.current_dir(&self.folder).args(["-D", "data", "-w"]).args(args).stdout(Stdio::null()).stderr(Stdio::null());
-        assert!(command.status().expect("pg_ctl starts").success(), "pg_ctl {args:?}");
-    }
-
     /// The postmaster first, so that it starts nothing for what follows.
     fn signal(&self, signal: &str) {
-        let Ok(pid_file) = std::fs::read_to_string(self.folder.join("data/postmaster.pid")) else { return };
-        let postmaster = pid_file.lines().next().expect("the first line is its number");
-        let children = || std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap_or_default();
+        let Some(postmaster) = self.postmaster_id() else { return };
+        let children = || fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap_or_default();
         let before = children();
-        let kill = |pid: &str| Command::new("kill").args([&format!("-{signal}"), pid]).stderr(Stdio::null()).status();
-        kill(postmaster).expect("kill starts");
-        for pid in before.split_whitespace().chain(children().split_whitespace()) {
-            kill(pid).expect("kill starts");
+        self.signal_postmaster(signal);
+        before.split_whitespace().chain(children().split_whitespace()).for_each(|child| kill(signal, child));
+    }
+
+    fn signal_postmaster(&self, signal: &str) {
+        if let Some(postmaster) = self.postmaster_id() {
+            kill(signal, &postmaster.to_string());
         }
+    }
+
+    fn postmaster_id(&self) -> Option<u32> {
+        self.postmaster.lock().expect("nothing panics while it holds it").as_ref().map(Child::id)
+    }
+
+    fn ended(&self) {
+        let postmaster = self.postmaster.lock().expect("nothing panics while it holds it").take();
+        postmaster.expect("it was running").wait().expect("it is a child");
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.thaw();
+        if self.postmaster_id().is_some() {
+            self.kill();
+        }
         drop(self.watcher.stdin.take());
         self.watcher.wait().expect("it is a child");
     }
+}
+
+/// Makes the folder of a server, and who removes it.
+fn watched_folder(bin: &Path) -> (Child, PathBuf) {
+    let mut watcher = as_ordinary_user("sh")
+        .args(["-c", WATCH])
+        .env("BIN", bin)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell starts");
+    let mut output = BufReader::new(watcher.stdout.take().expect("it was piped"));
+    let mut says = String::new();
+    output.read_line(&mut says).expect("a line is text");
+    let Some(folder) = says.trim_end().strip_prefix("in ").map(PathBuf::from) else {
+        output.read_to_string(&mut says).expect("the log is text");
+        panic!("initdb failed: {says}");
+    };
+    (watcher, folder)
+}
+
+/// It may have ended by itself.
+fn kill(signal: &str, process: &str) {
+    let mut kill = Command::new("kill");
+    kill.args([&format!("-{signal}"), process]).stderr(Stdio::null()).status().expect("kill starts");
 }
 
 /// A database that goes when it is dropped.
@@ -179,7 +225,7 @@ impl Database<'_> {
 
 impl Drop for Database<'_> {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !thread::panicking() {
             self.server.psql("postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.name));
         }
     }
@@ -187,19 +233,19 @@ impl Drop for Database<'_> {
 
 /// PostgreSQL refuses to run as root.
 fn as_ordinary_user(program: impl Into<PathBuf>) -> Command {
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     let program = program.into();
     if !is_root {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program).current_dir("/");
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
     command
 }
 
 /// Where Debian keeps the newest version.
 fn bin() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed");
+    let versions = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed");
     let versions = versions.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let newest = versions.max().expect("PostgreSQL is installed");
     PathBuf::from(format!("/usr/lib/postgresql/{newest}/bin"))

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::config::PostgresUrl;
 use crate::store::StoreError;
@@ -30,6 +30,17 @@ impl From<StoreError> for Failure {
 }
 
 impl Failure {
+    /// The question failed, the connection did not.
+    pub fn leaves_the_connection_sound(&self) -> bool {
+        match self {
+            Self::Ours(_) => true,
+            Self::Closed => false,
+            Self::Postgres(error) => {
+                error.as_db_error().is_some_and(|refusal| refusal.parsed_severity() == Some(Severity::Error))
+            }
+        }
+    }
+
     /// `limit` is what the question had.
     pub fn in_words(self, url: &PostgresUrl, limit: Duration) -> StoreError {
         match self {
@@ -66,7 +77,7 @@ fn refused(error: &DbError, url: &PostgresUrl, limit: Duration) -> StoreError {
              PgBouncer before it"
         )),
         SqlState::CANNOT_CONNECT_NOW | SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => {
-            unavailable(format!("PostgreSQL at {address} is starting or shutting down: {says}"))
+            unavailable(format!("PostgreSQL at {address} takes no questions now: {says}"))
         }
         SqlState::READ_ONLY_SQL_TRANSACTION => unavailable(format!(
             "PostgreSQL at {address} is read-only, perhaps a replica; name the primary in store.url, or add \
@@ -112,4 +123,91 @@ fn failed(error: &tokio_postgres::Error, url: &PostgresUrl) -> StoreError {
 
 fn closed(url: &PostgresUrl) -> StoreError {
     StoreError::Unavailable(format!("PostgreSQL at {} closed the connection", url.address()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::key_hash::KeyHash;
+    use crate::store::Store;
+    use crate::store::testing::postgres_server::{Database, SHARED};
+    use crate::store::testing::{hash, postgres_store, record};
+
+    async fn look_up(store: &Store) -> Result<(), StoreError> {
+        store.find_key(KeyHash::of(b"any")).await.map(drop)
+    }
+
+    /// That the store cannot be asked now, and that all of `words` are said of it, and no password is.
+    fn says(answer: Result<(), StoreError>, words: &[&str]) {
+        let Err(StoreError::Unavailable(says)) = answer else { panic!("{answer:?}") };
+        assert!(words.iter().all(|word| says.contains(word)) && !says.contains("hunter2"), "{says}");
+    }
+
+    async fn migrated() -> (Database<'static>, Store) {
+        let database = SHARED.database();
+        let store = postgres_store(&database.url());
+        store.migrate_up().await.unwrap();
+        (database, store)
+    }
+
+    fn url(user: &str, database: &str, options: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/{database}{options}", SHARED.port())
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_told_by_its_host_and_port() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let answer = look_up(&postgres_store(&format!("postgres://ann:hunter2@{nobody}/keys"))).await;
+        says(answer, &["cannot connect", &nobody.to_string(), "keys", "refused", "check"]);
+        let answer = look_up(&postgres_store("postgres://ann:hunter2@nowhere.invalid/keys")).await;
+        says(answer, &["cannot connect", "nowhere.invalid:5432"]);
+    }
+
+    #[tokio::test]
+    async fn who_is_not_let_in_is_told_which_part_is_wrong() {
+        SHARED.psql("postgres", "CREATE ROLE stranger LOGIN PASSWORD 'secret'; CREATE ROLE crowd LOGIN CONNECTION LIMIT 0");
+        let ask = async |user: &str, database: &str| look_up(&postgres_store(&url(user, database, ""))).await;
+        says(ask("stranger:hunter2", "postgres").await, &["password", "`stranger`", "store.url"]);
+        says(ask("stranger", "postgres").await, &["password", "store.url"]);
+        says(ask("nobody", "postgres").await, &["`nobody`", "does not exist", "store.url"]);
+        says(ask("postgres", "absent").await, &["\"absent\" does not exist", "create it"]);
+        says(ask("crowd", "postgres").await, &["too many connections", "max_connections", "pool_size"]);
+    }
+
+    #[tokio::test]
+    async fn a_server_without_tls_is_refused_where_tls_is_asked_for() {
+        let answer = look_up(&postgres_store(&url("postgres", "postgres", "?sslmode=require"))).await;
+        says(answer, &["TLS", "does not support TLS", "sslmode"]);
+    }
+
+    #[tokio::test]
+    async fn tables_that_are_missing_are_told_with_the_command_that_makes_them() {
+        let database = SHARED.database();
+        let answer = look_up(&postgres_store(&database.url())).await;
+        assert!(matches!(&answer, Err(StoreError::Schema(says)) if says.contains("api_keys") && says.contains("migrate up")));
+    }
+
+    #[tokio::test]
+    async fn a_user_without_permission_and_a_database_that_is_read_only_are_told_so() {
+        let (database, _) = migrated().await;
+        SHARED.psql("postgres", "CREATE ROLE guest LOGIN");
+        says(look_up(&postgres_store(&url("guest", database.name(), ""))).await, &["`guest`", "no permission", "api_keys"]);
+
+        database.sql(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name()));
+        let store = postgres_store(&database.url());
+        look_up(&store).await.unwrap();
+        says(store.insert_key(hash("k"), record("k")).await, &["read-only", "primary"]);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_server_ends_is_not_used_again() {
+        let (database, store) = migrated().await;
+        look_up(&store).await.unwrap();
+        database.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hokusai-gateway' AND datname = current_database()");
+        // The word of its end may come before the question or after.
+        if let Err(error) = look_up(&store).await {
+            says(Err(error), &["PostgreSQL at"]);
+        }
+        look_up(&store).await.unwrap();
+    }
 }

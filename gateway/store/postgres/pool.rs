@@ -1,8 +1,8 @@
 //! The connections, and how a question is asked over one.
 //!
 //! What must stay true here:
-//! - A question is answered within `timeout`, getting a connection included. A connection whose question was not answered in
-//!   time, or whose asker left, is closed and not used again.
+//! - A question is answered within `timeout`, getting a connection included. A connection that failed, whose question was not
+//!   answered in time, or whose asker left, is closed and not used again.
 //! - A change is one transaction. The server ends it by itself when a statement takes too long or the gateway falls silent in
 //!   its midst, so that a frozen gateway holds no lock for long. The limits hold for the transaction alone: behind a PgBouncer
 //!   a connection is shared with others, and nothing of ours may stay on it.
@@ -113,7 +113,9 @@ impl PostgresStore {
         let mut lent = Lent(Some(client.map_err(|error| in_words(connecting(error)))?));
         let answer = tokio::time::timeout_at(deadline.into(), question(&mut lent)).await;
         let answer = answer.map_err(|_| StoreError::Timeout(limit))?;
-        lent.give_back();
+        if answer.as_ref().err().is_none_or(Failure::leaves_the_connection_sound) {
+            lent.give_back();
+        }
         answer.map_err(in_words)
     }
 
@@ -122,7 +124,7 @@ impl PostgresStore {
         let status = self.pool.status();
         let address = self.url.address();
         let timeout = self.timeout;
-        StoreError::Unavailable(match status.size >= status.max_size && status.waiting > 0 {
+        StoreError::Unavailable(match status.size >= status.max_size {
             true => format!(
                 "all {} connections to PostgreSQL at {address} were in use for {timeout:?}; raise store.pool_size, or see what is slow there",
                 status.max_size
@@ -179,5 +181,106 @@ impl Deref for Lent {
 impl DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut Client {
         self.0.as_mut().expect("it is given back at the end")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::key_hash::KeyHash;
+    use crate::store::Store;
+    use crate::store::testing::postgres_server::{Database, SHARED};
+    use crate::store::testing::{add_key, config, postgres_store};
+
+    async fn migrated() -> Database<'static> {
+        let database = SHARED.database();
+        postgres_store(&database.url()).migrate_up().await.unwrap();
+        database
+    }
+
+    fn store(database: &Database<'_>, pool_size: usize, timeout: &str) -> PostgresStore {
+        let settings = format!("url = \"{}\"\npool_size = {pool_size}\ntimeout = \"{timeout}\"", database.url());
+        match Store::open(&config(&settings).store) {
+            Store::Postgres(store) => store,
+            Store::Sqlite(store) => panic!("{store:?}"),
+        }
+    }
+
+    async fn sleep(store: &PostgresStore, seconds: f64) -> Result<(), StoreError> {
+        store.read(async |client| Ok(client.execute("SELECT pg_sleep($1)", &[&seconds]).await.map(drop)?)).await
+    }
+
+    #[tokio::test]
+    async fn a_slow_answer_is_a_timeout_and_its_connection_is_not_used_again() {
+        let database = migrated().await;
+        let store = store(&database, 1, "300ms");
+        assert!(matches!(sleep(&store, 60.0).await, Err(StoreError::Timeout(_))));
+        sleep(&store, 0.0).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_question_whose_asker_left_holds_up_nobody() {
+        let database = migrated().await;
+        let store = store(&database, 1, "10s");
+        sleep(&store, 0.0).await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(100), sleep(&store, 60.0)).await.is_err());
+        sleep(&store, 0.0).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn with_every_connection_in_use_the_operator_is_told_to_raise_their_number() {
+        let database = migrated().await;
+        let store = store(&database, 1, "300ms");
+        sleep(&store, 0.0).await.unwrap();
+        let (slow, behind) =
+            tokio::join!(store.report(async |client| Ok(client.execute("SELECT pg_sleep(1)", &[]).await?)), sleep(&store, 0.0));
+        slow.unwrap();
+        assert!(matches!(&behind, Err(StoreError::Unavailable(says)) if says.contains("pool_size")), "{behind:?}");
+    }
+
+    #[tokio::test]
+    async fn the_server_ends_a_change_that_waits_too_long_for_a_lock() {
+        let database = migrated().await;
+        let id = add_key(&postgres_store(&database.url()), "k").await;
+        let (patient, hasty) = (store(&database, 1, "20s"), store(&database, 1, "300ms"));
+        let lock = patient.change(async |transaction| {
+            transaction.execute("SELECT 1 FROM api_keys FOR UPDATE", &[]).await?;
+            let refused = hasty.revoke_key(&id, clock::now()).await;
+            assert!(matches!(refused, Err(StoreError::Timeout(_))), "{refused:?}");
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            while transaction.query_one(waiting, &[]).await?.get::<_, i64>(0) > 0 {}
+            Ok(())
+        });
+        lock.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_is_frozen_amid_a_change_holds_its_locks_no_longer_than_the_timeout() {
+        let database = migrated().await;
+        let id = add_key(&postgres_store(&database.url()), "k").await;
+        let (frozen, other) = (store(&database, 1, "1s"), store(&database, 1, "20s"));
+        let held = frozen.change(async |transaction| {
+            transaction.execute("SELECT 1 FROM api_keys FOR UPDATE", &[]).await?;
+            // This thread does nothing else meanwhile, as if it were stopped.
+            database.sql("UPDATE api_keys SET name = 'changed by somebody else'");
+            Ok(())
+        });
+        assert!(held.await.is_err());
+        assert_eq!(other.get_key(&id).await.unwrap().unwrap().name, "changed by somebody else");
+    }
+
+    #[tokio::test]
+    async fn a_change_that_fails_is_taken_back() {
+        let database = migrated().await;
+        let store = store(&database, 1, "20s");
+        add_key(&postgres_store(&database.url()), "k").await;
+        let failed: Result<(), _> = store
+            .change(async |transaction| {
+                transaction.execute("DELETE FROM api_keys", &[]).await?;
+                Err(StoreError::Refused("on purpose".to_owned()).into())
+            })
+            .await;
+        assert!(matches!(failed, Err(StoreError::Refused(_))));
+        assert!(store.find_key(KeyHash::of(b"k")).await.unwrap().is_some());
     }
 }
