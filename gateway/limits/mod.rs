@@ -11,6 +11,8 @@ mod cell;
 mod lease;
 mod lease_file;
 mod left_over;
+#[cfg(test)]
+mod many_gateways;
 mod rounds;
 #[cfg(test)]
 mod tests;
