@@ -317,16 +317,16 @@ mod tests {
         let mut feed = follow(&store).await;
         for kills in [false, true] {
             if kills {
-                server.kill()
+                server.kill();
             } else {
-                server.freeze()
+                server.freeze();
             }
             failure(&mut feed).await;
             assert!(feed.next().await.is_err());
             if kills {
-                server.start_again()
+                server.start_again();
             } else {
-                server.thaw()
+                server.thaw();
             }
             let back = clock::monotonic();
             assert_eq!(recovery(&mut feed).await.changes, [Change::Anything]);
