@@ -29,6 +29,7 @@ use hokusai_gateway::reserved_headers::ReservedHeaders;
 use hokusai_gateway::route::RouteTable;
 use hokusai_gateway::spool::Spool;
 use hokusai_gateway::store::Store;
+use hokusai_gateway::store::sqlite::SqliteStore;
 use hokusai_gateway::usage::Usage;
 
 /// The least that is a configuration.
@@ -109,7 +110,7 @@ fn limits(criterion: &mut Criterion) {
 }
 
 async fn limiter(folder: &TempDir, background: &tokio::runtime::Handle) -> Arc<Limiter> {
-    let store = Store::new(folder.path().join("gateway.db"), NonZeroUsize::MIN, Duration::from_secs(10));
+    let store = Store::Sqlite(SqliteStore::new(folder.path().join("gateway.db"), NonZeroUsize::MIN, Duration::from_secs(10)));
     store.ensure_migrated().await.expect("a new database");
     let (tasks, background) = (Tasks::new(), background.clone());
     let limiter = Limiter::start(folder.path(), "bench", store, OnAuthorityFailure::Local, tasks, background).await;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Common;
 use super::failure::Advice;
 use super::output::Output;
-use crate::config::{self, Config, StoreUrl};
+use crate::config::{self, Config};
 use crate::observe::logging::{Console, Logging};
 use crate::store::Store;
 
@@ -27,8 +27,7 @@ impl Tools {
             None => config::without_file(Path::new("."), &environment)?,
         };
         let logging = Logging::start(&config.log, Console::Quiet, common.log_file.as_deref())?;
-        let StoreUrl::Sqlite(file) = &config.store.url;
-        let store = Store::new(file, config.store.pool_size, config.store.timeout);
+        let store = Store::open(&config.store);
         Ok(Self { config, store, output: Output::new(common.json), _logging: logging })
     }
 

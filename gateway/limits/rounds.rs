@@ -7,17 +7,12 @@ use std::time::Duration;
 
 use super::cell::Cell;
 use super::lease::Report;
-use super::lease_file::LeftOver;
-use super::{Limiter, PATIENCE};
+use super::{LEASES_AT_ONCE, Limiter, PATIENCE, left_over};
 use crate::clock;
-use crate::model::lease::{Grant, LeaseReport};
-use crate::store::StoreError;
 
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(500);
 /// With the pause between rounds: what is not used goes back within a second.
 const IDLE: Duration = Duration::from_millis(500);
-/// Cells in one transaction: requests that need a lease wait behind it for milliseconds.
-const CELLS_AT_ONCE: usize = 256;
 
 impl Limiter {
     pub(super) async fn start_rounds(self: &Arc<Self>) {
@@ -37,9 +32,10 @@ impl Limiter {
     pub(super) async fn round(&self, idle: Duration) {
         let mut left_over = self.left_over.lock().await;
         if let Some(of_earlier_run) = &*left_over {
-            if let Err(error) = self.settle_earlier_run(of_earlier_run).await {
+            if let Err(error) = left_over::settle(of_earlier_run, &self.spool_id, &self.store).await {
                 return self.lost(&error);
             }
+            self.file.clear();
             *left_over = None;
         }
         self.file.retry();
@@ -49,18 +45,8 @@ impl Limiter {
         self.active().append(&mut cells);
     }
 
-    async fn settle_earlier_run(&self, left_over: &LeftOver) -> Result<(), StoreError> {
-        let leases = self.store.leases_of(&self.spool_id).await?;
-        let finished = |lease: &Grant| LeaseReport { id: lease.id, spent: left_over.spent_of(lease), finished: true };
-        for some in leases.chunks(CELLS_AT_ONCE) {
-            self.store.settle_leases(some.iter().map(finished).collect(), vec![]).await?;
-        }
-        self.file.clear();
-        Ok(())
-    }
-
     async fn tell(&self, cells: &[Arc<Cell>], idle: Duration) {
-        for some in cells.chunks(CELLS_AT_ONCE) {
+        for some in cells.chunks(LEASES_AT_ONCE) {
             let now = clock::now();
             let reports: Vec<_> = some.iter().filter_map(|cell| Some((&**cell, cell.report(now, idle)?))).collect();
             if !reports.is_empty() && !self.settle(&reports).await {

@@ -9,8 +9,8 @@ use crate::store::sqlite::testing::Folder;
 const KEY: &str = "key_1";
 
 /// A gateway as far as limits go. Dropped without a word it was killed.
-struct Gateway {
-    limiter: Arc<Limiter>,
+pub(super) struct Gateway {
+    pub limiter: Arc<Limiter>,
     tasks: Tasks,
     spool: Arc<tempfile::TempDir>,
 }
@@ -22,16 +22,16 @@ impl Gateway {
         Self { limiter: limiter.await.unwrap(), tasks, spool: Arc::clone(spool) }
     }
 
-    async fn fresh(store: &Store) -> Self {
+    pub async fn fresh(store: &Store) -> Self {
         Self::start(store, OnAuthorityFailure::Reject, &Arc::new(tempfile::tempdir().unwrap())).await
     }
 
-    async fn killed_and_back(self, store: &Store) -> Self {
+    pub async fn killed_and_back(self, store: &Store) -> Self {
         self.end_tasks().await;
         Self::start(store, OnAuthorityFailure::Reject, &self.spool).await
     }
 
-    async fn restarted(self, store: &Store) -> Self {
+    pub async fn restarted(self, store: &Store) -> Self {
         self.end_tasks().await;
         self.limiter.close().await;
         Self::start(store, OnAuthorityFailure::Reject, &self.spool).await
@@ -55,7 +55,7 @@ impl Gateway {
     }
 
     /// All at once, on threads of their own.
-    async fn parallel_requests(&self, limit: u64, threads: usize, each: usize) -> Vec<Verdict> {
+    pub async fn parallel_requests(&self, limit: u64, threads: usize, each: usize) -> Vec<Verdict> {
         let mut workers = JoinSet::new();
         for _ in 0..threads {
             let limiter = Arc::clone(&self.limiter);
@@ -84,13 +84,13 @@ fn worker(limiter: &Arc<Limiter>, limit: u64, requests: usize) -> Vec<Verdict> {
     })
 }
 
-fn admitted(verdicts: &[Verdict]) -> Vec<Quota> {
+pub(super) fn admitted(verdicts: &[Verdict]) -> Vec<Quota> {
     let admitted = |verdict: &Verdict| if let Verdict::Admitted(quota) = verdict { Some(*quota) } else { None };
     verdicts.iter().filter_map(admitted).collect()
 }
 
 /// What is found out has to be of one hour, else it is found out again.
-async fn within_one_hour<T>(find_out: impl AsyncFn() -> T) -> T {
+pub(super) async fn within_one_hour<T>(find_out: impl AsyncFn() -> T) -> T {
     loop {
         let hour = HourWindow::containing(clock::now());
         let facts = find_out().await;

@@ -47,8 +47,9 @@ struct Place {
     next: JournalPosition,
 }
 
+/// What is not written waits in the journal.
 #[derive(Debug, thiserror::Error)]
-enum FlushError {
+pub enum FlushError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the journal cannot be read: {0}")]
@@ -103,7 +104,7 @@ impl Flusher {
 
     /// Writes what there is: to the very last record, or until less than a batch waits. Under load a few more records always
     /// come, and a transaction for each few of them would cost more than the records do.
-    async fn flush(&mut self, to_the_last: bool) -> Result<(), FlushError> {
+    pub async fn flush(&mut self, to_the_last: bool) -> Result<(), FlushError> {
         let mut place = match self.place {
             Some(place) => place,
             None => self.find_place(self.store.usage_position(&self.spool_id).await?).await?,

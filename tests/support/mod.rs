@@ -4,7 +4,9 @@
 
 pub mod client;
 pub mod gateway;
+pub mod postgres;
 pub mod settings;
+pub mod tcp_proxy;
 pub mod upstream;
 pub mod wire;
 
