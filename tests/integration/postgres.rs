@@ -80,7 +80,9 @@ fn plain_sql_reaches_every_gateway_under_load_within_milliseconds() {
 fn latency((active, expected): (&str, u16), key: &Key, database: &Database<'_>, gateways: &[Gateway]) -> Duration {
     database.sql(&format!("UPDATE api_keys SET is_active = {active} WHERE key_id = '{}'", key.id));
     let committed = clock::monotonic();
-    gateways.iter().for_each(|gateway| eventually("the change is seen", || status(gateway, key) == expected));
+    for gateway in gateways {
+        eventually("the change is seen", || status(gateway, key) == expected);
+    }
     committed.elapsed()
 }
 
