@@ -185,10 +185,10 @@ async fn many_told_at_once_are_all_settled(_place: Place, store: Store) {
     assert_eq!(facts, (vec![5; 50], vec![]));
 }
 
-/// Each gateway spends half of what it gets and gives the rest back, of several keys, which it names in an order of its own.
+const LIMIT: u64 = 60;
+const KEYS: usize = 5;
+
 async fn gateways_that_ask_and_tell_at_once_never_get_more_than_the_limit(place: Place, store: Store) {
-    const LIMIT: u64 = 60;
-    const KEYS: usize = 5;
     let (spent_by_all, counted) = within_one_hour(async |key_id| {
         let keys: Vec<KeyId> = (0..KEYS).map(|number| format!("{key_id}_{number}").into()).collect();
         let gateways = [place.store(), place.store(), place.store(), place.store()];
@@ -204,26 +204,28 @@ async fn gateways_that_ask_and_tell_at_once_never_get_more_than_the_limit(place:
     .await;
     assert_eq!(spent_by_all, vec![LIMIT; KEYS], "to the last permit, and no more");
     assert_eq!(counted, spent_by_all);
+}
 
-    async fn spend(store: &Store, keys: &[KeyId], gateway: usize) -> [u64; KEYS] {
-        let mut spent = [0; KEYS];
-        let order: Vec<usize> = (0..KEYS).map(|number| (number * (gateway + 1) + gateway) % KEYS).collect();
-        let spool_id = format!("{}_{gateway}", keys[0]);
-        loop {
-            let (mut is_hopeful, mut reports) = (false, Vec::new());
-            for &key in &order {
-                let answer = ask(store, &keys[key], &spool_id, wanting(LIMIT)).await;
-                is_hopeful |= answer.lease.is_some() || answer.others_hold;
-                if let Some(lease) = answer.lease {
-                    let used = lease.permits.div_ceil(2);
-                    spent[key] += used;
-                    reports.push(LeaseReport { id: lease.id, spent: used, finished: true });
-                }
+/// Takes all there is of several keys, which each gateway names in an order of its own; spends half of a lease and gives the rest
+/// back. Returns what it spent.
+async fn spend(store: &Store, keys: &[KeyId], gateway: usize) -> [u64; KEYS] {
+    let mut spent = [0; KEYS];
+    let order: Vec<usize> = (0..KEYS).map(|number| (number * (gateway + 1) + gateway) % KEYS).collect();
+    let spool_id = format!("{}_{gateway}", keys[0]);
+    loop {
+        let (mut is_hopeful, mut reports) = (false, Vec::new());
+        for &key in &order {
+            let answer = ask(store, &keys[key], &spool_id, wanting(LIMIT)).await;
+            is_hopeful |= answer.lease.is_some() || answer.others_hold;
+            if let Some(lease) = answer.lease {
+                let used = lease.permits.div_ceil(2);
+                spent[key] += used;
+                reports.push(LeaseReport { id: lease.id, spent: used, finished: true });
             }
-            store.settle_leases(reports, vec![]).await.unwrap();
-            if !is_hopeful {
-                return spent;
-            }
+        }
+        store.settle_leases(reports, vec![]).await.unwrap();
+        if !is_hopeful {
+            return spent;
         }
     }
 }

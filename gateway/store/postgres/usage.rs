@@ -141,7 +141,9 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(rows: &'a [UsageRow]) -> Self {
         let mut columns = Self::default();
-        rows.iter().for_each(|row| columns.push(row));
+        for row in rows {
+            columns.push(row);
+        }
         columns
     }
 

@@ -48,7 +48,7 @@ impl SqliteStore {
         self.report(move |connection| connection.query_row(sql, [before.to_sql_text()], |row| row.get(0))).await
     }
 
-    #[expect(clippy::unused_async, clippy::unused_self, reason = "the one table takes all; a store of several parts has to ask")]
+    #[expect(clippy::unused_async, reason = "the one table takes all; a store of several parts has to ask")]
     pub async fn make_room_for_usage(&self, _now: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }
