@@ -167,7 +167,7 @@ impl Lookup {
     async fn resolve(self: &Arc<Self>, hash: KeyHash, known: Arc<KnownKey>) -> Answer {
         self.metrics.lookup(Layer::Memory, LookupResult::Miss);
         match tokio::time::timeout(DOUBT_WAITS, self.answer(hash)).await {
-            Err(_) | Ok(Err(StoreError::Unavailable(_) | StoreError::Timeout(_))) => Ok(Some(known)),
+            Err(_) | Ok(Err(StoreError::Unavailable(_) | StoreError::Timeout(_) | StoreError::Schema(_))) => Ok(Some(known)),
             Ok(answer) => answer,
         }
     }
