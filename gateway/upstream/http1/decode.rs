@@ -228,6 +228,14 @@ mod tests {
     }
 
     #[test]
+    fn trailers_are_as_strict_as_headers() {
+        assert!(chunks("0\r\nX: 1\r\n\r\n").is_ok());
+        for bad in ["X : 1\r\n", "X: 1\n", "X\r\n", ": 1\r\n", "X: 1\r\n folded\r\n", "X: a\0\r\n"] {
+            assert!(chunks(&format!("0\r\n{bad}\r\n")).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn what_stands_around_the_data_is_bounded() {
         assert!(chunks(&format!("3;{}\r\nabc\r\n0\r\n\r\n", "x".repeat(LINE_MOST / 2))).is_ok());
         assert!(chunks(&format!("3;{}", "x".repeat(LINE_MOST))).is_err());

@@ -54,6 +54,9 @@ pub fn trailers(section: &[u8]) -> Result<Option<(usize, HeaderMap)>, Malformed>
     let Status::Complete((length, fields)) = httparse::parse_headers(section, &mut fields).map_err(|_| BAD)? else {
         return Ok(None);
     };
+    if section[..length].split_inclusive(|&byte| byte == b'\n').any(|line| !line.ends_with(b"\r\n")) {
+        return Err(BAD);
+    }
     let mut trailers = HeaderMap::with_capacity(fields.len());
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BAD)?;
