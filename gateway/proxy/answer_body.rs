@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::client::Client;
 use super::failure::Failure;
 use super::record::Record;
 use super::worker::Worker;
 use crate::observe::metrics::UpstreamResult;
-use crate::upstream::pool::Connection;
+use crate::upstream::balance::Server;
+use crate::upstream::http1::{Download, ExchangeError};
 
 #[expect(
     clippy::large_enum_variant,
@@ -31,14 +31,16 @@ pub enum AnswerBody {
 }
 
 pub struct StreamedAnswer {
-    pub incoming: Incoming,
-    pub connection: Option<Connection>,
+    pub download: Download,
+    pub server: Arc<Server>,
     pub worker: Arc<Worker>,
     pub client: Arc<Client>,
     /// Closed by being dropped.
     pub record: Option<Record>,
     /// The longest silence of the upstream.
     pub patience: Duration,
+    /// How it broke off, once what came before is on its way.
+    pub broken: Option<ExchangeError>,
 }
 
 impl AnswerBody {
@@ -57,9 +59,9 @@ impl AnswerBody {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = ExchangeError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
@@ -71,7 +73,7 @@ impl Body for AnswerBody {
         match self {
             Self::Empty => true,
             Self::Own(bytes) => bytes.is_none(),
-            Self::Streamed(answer) => answer.incoming.is_end_stream(),
+            Self::Streamed(answer) => answer.download.is_end_stream(),
         }
     }
 
@@ -79,26 +81,35 @@ impl Body for AnswerBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Streamed(answer) => answer.incoming.size_hint(),
+            Self::Streamed(answer) => answer.download.size_hint(),
         }
     }
 }
 
 impl StreamedAnswer {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(context);
-        match &polled {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+        if let Some(error) = self.broken.take() {
+            self.cut();
+            return Poll::Ready(Some(Err(error)));
+        }
+        let polled = Pin::new(&mut self.download).poll_frame(context);
+        match polled {
             Poll::Pending => {
                 self.client.upstream_is_silent(self.patience);
-                return polled;
+                return Poll::Pending;
             }
-            Poll::Ready(Some(Ok(frame))) => self.count(frame.data_ref().map_or(0, Bytes::len) as u64),
-            Poll::Ready(Some(Err(_))) => self.cut(),
+            Poll::Ready(Some(Err(error))) => {
+                // hyper writes what it has when it has to wait, and nothing after an error.
+                self.broken = Some(error);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Some(Ok(ref frame))) => self.count(frame.data_ref().map_or(0, Bytes::len) as u64),
             Poll::Ready(None) => self.end(),
         }
         self.client.upstream_has_spoken();
         // A body whose length was told is not polled for its end.
-        if self.incoming.is_end_stream() {
+        if self.download.is_end_stream() {
             self.end();
         }
         polled
@@ -115,13 +126,12 @@ impl StreamedAnswer {
         if let Some(mut record) = self.record.take() {
             record.complete();
         }
-        if let Some(connection) = self.connection.take() {
-            self.worker.pool.give_back(connection);
+        if let Some(connection) = self.download.take_idle() {
+            self.worker.pool.give_back(&self.server, connection);
         }
     }
 
     fn cut(&mut self) {
-        self.connection = None;
         self.client.cut_answer();
         if let Some(mut record) = self.record.take() {
             record.cut(&Failure::UpstreamProtocol("broke off"), UpstreamResult::Protocol);
@@ -133,7 +143,7 @@ impl StreamedAnswer {
 impl Drop for StreamedAnswer {
     fn drop(&mut self) {
         // hyper does not poll a body that a HEAD or 304 makes it leave out.
-        if self.incoming.is_end_stream() {
+        if self.download.is_end_stream() {
             self.end();
         }
         if let Some(record) = self.record.as_mut().filter(|_| self.client.was_cut()) {

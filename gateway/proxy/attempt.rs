@@ -3,33 +3,31 @@
 //! What must stay true here: the body is given away only on a connection that stands; what may have reached an app goes out
 //! again only by the rules of `upstream/retry.rs`.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 
 use super::failure::Failure;
 use super::worker::Worker;
 use crate::clock;
 use crate::config::Forward;
 use crate::upstream::balance::{Server, Servers};
-use crate::upstream::pool::{ConnectError, Connection};
-use crate::upstream::request_body::{End, RequestBody, Upload};
+use crate::upstream::http1::{Connection, Download, ExchangeError, Head, Outgoing};
+use crate::upstream::pool::ConnectError;
+use crate::upstream::request_body::{End, Upload};
 use crate::upstream::retry::{self, Failed, Next};
 
-/// The head of an answer, and the connection that its body still comes on.
+/// The head of an answer, its body still to come.
 pub struct Answered {
-    pub response: Response<Incoming>,
-    pub connection: Connection,
+    pub head: Head,
+    pub download: Download,
+    pub server: Arc<Server>,
 }
 
 /// What is sent.
-pub struct Outgoing {
-    /// Taken by an attempt; there again after it where it may be sent again.
-    pub request: Option<Request<RequestBody>>,
+pub struct Sending {
+    pub request: Outgoing,
     /// How the body goes; `None` without one.
     pub upload: Option<Arc<Upload>>,
 }
@@ -42,45 +40,52 @@ struct Miss {
 }
 
 /// Tries servers and connections until one answers or the rules say stop.
-pub async fn forward(worker: &Worker, servers: &Servers, forward: &Forward, mut outgoing: Outgoing) -> Result<Answered, Failure> {
-    let method = outgoing.request.as_ref().map(Request::method).cloned().unwrap_or_default();
+pub async fn forward(worker: &Worker, servers: &Servers, forward: &Forward, mut sending: Sending) -> Result<Answered, Failure> {
     let mut candidates = servers.in_turn();
     let mut server = candidates.next().expect("an upstream has a server");
     let mut pooled = true;
     loop {
-        let miss = match attempt(worker, server, forward, &mut outgoing, pooled).await {
-            Ok(answered) => return Ok(answered),
+        let miss = match attempt(worker, server, forward, &mut sending, pooled).await {
+            Ok((head, connection)) => {
+                let download = Download::new(&head, connection, sending.request);
+                let download = download.map_err(|malformed| Failure::UpstreamProtocol(malformed.0))?;
+                return Ok(Answered { head, download, server: Arc::clone(server) });
+            }
             Err(miss) => miss,
         };
         let tried = retry::Attempt {
             failed: miss.failed,
-            method: &method,
-            has_body: outgoing.upload.is_some(),
+            method: sending.request.method(),
+            has_body: sending.upload.is_some(),
             reused: miss.reused,
             servers_left: candidates.len(),
         };
         match retry::next(tried) {
-            _ if outgoing.request.is_none() => return Err(miss.failure),
             Next::OtherServer => server = candidates.next().expect("the table saw one left"),
             Next::FreshConnection => pooled = false,
             Next::GiveUp => return Err(miss.failure),
         }
+        sending.request.rewind();
     }
 }
 
 async fn attempt(
     worker: &Worker,
-    server: &Arc<Server>,
+    server: &Server,
     forward: &Forward,
-    outgoing: &mut Outgoing,
+    sending: &mut Sending,
     pooled: bool,
-) -> Result<Answered, Miss> {
+) -> Result<(Head, Connection), Miss> {
     let lent = if pooled { worker.pool.lend(server) } else { None };
-    let connection = match lent {
+    let reused = lent.is_some();
+    let mut connection = match lent {
         Some(connection) => connection,
         None => worker.pool.connect(server, forward.upstream.connect_timeout).await.map_err(|error| not_connected(&error))?,
     };
-    send(connection, forward.response_timeout, outgoing).await
+    match send(&mut connection, forward.response_timeout, sending).await {
+        Ok(head) => Ok((head, connection)),
+        Err((failed, failure)) => Err(Miss { failed, failure, reused }),
+    }
 }
 
 fn not_connected(error: &ConnectError) -> Miss {
@@ -92,58 +97,41 @@ fn not_connected(error: &ConnectError) -> Miss {
     Miss { failed: Failed::Connect, failure, reused: false }
 }
 
-async fn send(mut connection: Connection, patience: Duration, outgoing: &mut Outgoing) -> Result<Answered, Miss> {
-    let reused = connection.reused;
-    let request = outgoing.request.take().expect("an attempt is made only with something to send");
-    if retry::may_go_twice(request.method(), outgoing.upload.is_some(), reused) {
-        outgoing.request = Some(copy(&request));
-    }
-    let mut sent = pin!(connection.sender.try_send_request(request));
+async fn send(connection: &mut Connection, patience: Duration, sending: &mut Sending) -> Result<Head, (Failed, Failure)> {
+    let Sending { request, upload } = sending;
+    let upload = upload.as_deref();
+    let mut answer = pin!(poll_fn(|context| connection.poll_answer(request, context)));
     loop {
-        let upload = outgoing.upload.as_deref();
         let answered = match patience.is_zero() {
-            true => Ok(sent.as_mut().await),
-            false => tokio::time::timeout(remaining(patience, upload), sent.as_mut()).await,
+            true => Ok(answer.as_mut().await),
+            false => tokio::time::timeout(remaining(patience, upload), answer.as_mut()).await,
         };
         return match answered {
-            Ok(Ok(response)) => Ok(Answered { response, connection }),
-            Ok(Err(error)) => Err(missed(error, outgoing, reused)),
+            Ok(answered) => answered.map_err(|error| missed(&error)),
             // The upstream's time begins when it has the whole request.
             Err(_) if silence(upload).is_some_and(|silence| silence < patience) => continue,
-            Err(_) => Err(Miss { failed: Failed::BadAnswer, failure: Failure::UpstreamTimeout, reused }),
+            Err(_) => Err((Failed::BadAnswer, Failure::UpstreamTimeout)),
         };
     }
 }
 
-fn missed(mut error: TrySendError<Request<RequestBody>>, outgoing: &mut Outgoing, reused: bool) -> Miss {
-    let unsent = error.take_message();
-    let error = error.into_error();
-    let by_client = match outgoing.upload.as_deref().and_then(Upload::end) {
-        Some(End::TooLarge) => Some(Failure::BodyTooLarge),
-        Some(End::Stalled) => Some(Failure::RequestTimeout),
-        Some(End::Broken) if error.is_user() => Some(Failure::BadRequest("the request body is broken off or malformed")),
-        _ => None,
-    };
-    if let Some(failure) = by_client {
-        return Miss { failed: Failed::BadAnswer, failure, reused };
-    }
-    if unsent.is_some() {
-        outgoing.request = unsent;
-        return Miss { failed: Failed::NotSent, failure: Failure::UpstreamUnreachable, reused };
-    }
+fn missed(error: &ExchangeError) -> (Failed, Failure) {
     tracing::debug!(%error, "the upstream gave no answer");
-    if error.is_parse() || error.is_parse_too_large() {
-        return Miss { failed: Failed::BadAnswer, failure: Failure::UpstreamProtocol("the answer is no HTTP"), reused };
+    match error {
+        ExchangeError::NotSent(_) => (Failed::NotSent, Failure::UpstreamUnreachable),
+        ExchangeError::NoAnswer(_) => (Failed::NoAnswer, Failure::UpstreamUnreachable),
+        ExchangeError::BrokeOff(_) => (Failed::BadAnswer, Failure::UpstreamProtocol("the answer's head broke off")),
+        ExchangeError::Malformed(malformed) => (Failed::BadAnswer, Failure::UpstreamProtocol(malformed.0)),
+        ExchangeError::RequestBody(body) => (Failed::BadAnswer, ended_as(body.0)),
     }
-    Miss { failed: Failed::NoAnswer, failure: Failure::UpstreamUnreachable, reused }
 }
 
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    copy
+fn ended_as(end: End) -> Failure {
+    match end {
+        End::TooLarge => Failure::BodyTooLarge,
+        End::Stalled => Failure::RequestTimeout,
+        End::Broken | End::Complete => Failure::BadRequest("the request body is broken off or malformed"),
+    }
 }
 
 /// What is left of the upstream's time; it begins again with each byte of the request.

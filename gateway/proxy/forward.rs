@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::answer_body::{AnswerBody, StreamedAnswer};
-use super::attempt::{self, Answered, Outgoing};
+use super::attempt::{self, Answered, Sending};
 use super::failure::Failure;
 use super::handle::Exchange;
 use super::tunnel::Tunnel;
-use super::{framing, headers, target};
+use super::{headers, target};
 use crate::clock;
 use crate::config::{Forward, Route};
 use crate::observe::metrics::UpstreamResult;
 use crate::reserved_headers::ReservedHeaders;
 use crate::upstream::balance::Servers;
+use crate::upstream::http1::{Head, Outgoing};
 use crate::upstream::request_body::{RequestBody, Upload};
 
 /// Where a request goes, and by which rules.
@@ -38,26 +39,23 @@ impl Passage<'_> {
         request: Request<Incoming>,
         target: &PathAndQuery,
     ) -> Result<Response<AnswerBody>, Failure> {
-        let outgoing = self.outgoing(request, target, &exchange.live.reserved);
+        let sending = self.sending(request, target, &exchange.live.reserved);
         let record = exchange.record();
-        record.upload.clone_from(&outgoing.upload);
+        record.upload.clone_from(&sending.upload);
         record.upstream = Some((self.servers.label, UpstreamResult::Abandoned));
         let began = clock::monotonic();
-        let answered = attempt::forward(exchange.worker, self.servers, self.forward, outgoing).await;
-        let answered = answered.and_then(|answered| framing::check_response(&answered.response).map(|()| answered));
+        let answered = attempt::forward(exchange.worker, self.servers, self.forward, sending).await;
         let record = exchange.record();
         record.waited = clock::monotonic().duration_since(began);
         let result = answered.as_ref().map_or_else(Failure::upstream_result, |_| UpstreamResult::Ok);
         record.upstream = Some((self.servers.label, result));
         match answered? {
-            Answered { response, .. } if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                self.switch(exchange, response).await
-            }
+            answered if answered.head.status == StatusCode::SWITCHING_PROTOCOLS => self.switch(exchange, answered),
             answered => Ok(self.stream(exchange, answered)),
         }
     }
 
-    fn outgoing(&self, request: Request<Incoming>, target: &PathAndQuery, reserved: &Arc<ReservedHeaders>) -> Outgoing {
+    fn sending(&self, request: Request<Incoming>, target: &PathAndQuery, reserved: &Arc<ReservedHeaders>) -> Sending {
         let (mut parts, incoming) = request.into_parts();
         match &self.forward.host {
             Some(host) => {
@@ -73,26 +71,14 @@ impl Passage<'_> {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
-        let (body, upload) = self.body(incoming, &mut parts.headers, reserved);
-        let mut request = Request::new(body);
-        *request.method_mut() = parts.method;
-        *request.uri_mut() = target::forwarded(target, self.route, self.forward).into();
-        *request.headers_mut() = parts.headers;
-        Outgoing { request: Some(request), upload }
+        let (body, upload) = self.body(incoming, reserved);
+        let target = target::forwarded(target, self.route, self.forward);
+        Sending { request: Outgoing::new(parts.method, &target, &parts.headers, body), upload }
     }
 
-    fn body(
-        &self,
-        incoming: Incoming,
-        headers: &mut HeaderMap,
-        reserved: &Arc<ReservedHeaders>,
-    ) -> (RequestBody, Option<Arc<Upload>>) {
+    fn body(&self, incoming: Incoming, reserved: &Arc<ReservedHeaders>) -> (RequestBody, Option<Arc<Upload>>) {
         if incoming.is_end_stream() {
             return (RequestBody::Empty, None);
-        }
-        // hyper's client would send a GET of unknown length without its body.
-        if incoming.size_hint().exact().is_none() {
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let upload = Arc::new(Upload::new(clock::monotonic()));
         let (limit, stall) = (self.route.max_body_bytes, self.route.request_body_timeout);
@@ -102,60 +88,61 @@ impl Passage<'_> {
 
     /// The upstream's answer, its body still to come.
     fn stream(&self, exchange: &mut Exchange<'_>, answered: Answered) -> Response<AnswerBody> {
-        let (mut parts, incoming) = answered.response.into_parts();
-        let patience = match is_event_stream(&parts.headers) {
+        let Answered { head: Head { status, mut headers, .. }, download, server } = answered;
+        let patience = match is_event_stream(&headers) {
             true => self.route.stream_idle_timeout,
             false => self.forward.response_body_timeout,
         };
-        self.finish_head(&mut parts.headers);
-        // The version of the upstream's connection is not that of the client's.
-        parts.version = Version::HTTP_11;
+        self.finish_head(&mut headers);
         let mut record = exchange.record.take().expect("the record is there until the answer is");
-        record.answering(parts.status);
+        record.answering(status);
         if record.upload.as_ref().is_some_and(|upload| upload.end().is_none()) {
             // An answer before the end of the upload: what is left of that is no next request.
             exchange.client.leave_unread();
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let mut body = StreamedAnswer {
-            incoming,
-            connection: Some(answered.connection),
+            download,
+            server,
             worker: Arc::clone(exchange.worker),
             client: Arc::clone(exchange.client),
             record: Some(record),
             patience,
+            broken: None,
         };
-        if body.incoming.is_end_stream() {
+        if body.download.is_end_stream() {
             body.end();
         }
-        Response::from_parts(parts, AnswerBody::Streamed(body))
+        answer(status, headers, AnswerBody::Streamed(body))
     }
 
     /// The upstream agreed to a WebSocket: the connection becomes a tunnel once this head is written.
-    async fn switch(
-        &self,
-        exchange: &mut Exchange<'_>,
-        mut response: Response<Incoming>,
-    ) -> Result<Response<AnswerBody>, Failure> {
-        if !self.websocket || !headers::is_websocket(response.headers()) {
+    fn switch(&self, exchange: &mut Exchange<'_>, answered: Answered) -> Result<Response<AnswerBody>, Failure> {
+        let Answered { head: Head { status, mut headers, .. }, download, .. } = answered;
+        if !self.websocket || !headers::is_websocket(&headers) {
             return Err(Failure::UpstreamProtocol("101 to a request that asked for nothing of the kind"));
         }
-        let upgraded = hyper::upgrade::on(&mut response).await;
-        let upgraded = upgraded.map_err(|_| Failure::UpstreamProtocol("the connection ended with its 101"))?;
-        let (mut parts, _) = response.into_parts();
-        self.finish_head(&mut parts.headers);
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let connection = download.into_connection().expect("a connection stays with a body that was not read");
+        self.finish_head(&mut headers);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         let mut record = exchange.record.take().expect("the record is there until the answer is");
-        record.answering(StatusCode::SWITCHING_PROTOCOLS);
-        exchange.client.open_tunnel(Tunnel::new(upgraded, record, self.route.stream_idle_timeout));
-        Ok(Response::from_parts(parts, AnswerBody::Empty))
+        record.answering(status);
+        exchange.client.open_tunnel(Tunnel::new(connection, record, self.route.stream_idle_timeout));
+        Ok(answer(status, headers, AnswerBody::Empty))
     }
 
     fn finish_head(&self, headers: &mut HeaderMap) {
         headers::strip_response(headers);
         headers::apply(&self.route.response_headers, headers);
     }
+}
+
+fn answer(status: StatusCode, headers: HeaderMap, body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

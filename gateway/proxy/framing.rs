@@ -6,7 +6,7 @@
 use std::net::Ipv6Addr;
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, Method, Request, Uri, Version};
 
 use super::failure::Failure;
 
@@ -18,11 +18,6 @@ pub fn check_request<B>(request: &Request<B>) -> Result<(), Failure> {
     check_coding(request.headers()).map_err(Failure::BadRequest)?;
     check_form(request)?;
     check_host(request)
-}
-
-/// Of a response.
-pub fn check_response<B>(response: &Response<B>) -> Result<(), Failure> {
-    check_coding(response.headers()).map_err(Failure::UpstreamProtocol)
 }
 
 /// One `Transfer-Encoding: chunked`, exactly, without a length beside it; or none.

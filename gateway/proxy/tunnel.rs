@@ -10,8 +10,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
 
@@ -19,28 +17,32 @@ use super::failure::Failure;
 use super::record::Record;
 use crate::clock;
 use crate::observe::metrics::UpstreamResult;
+use crate::upstream::http1::Connection;
 
 pub struct Tunnel {
-    upstream: TokioIo<Upgraded>,
+    upstream: TcpStream,
+    /// What the upstream had sent behind its 101.
+    surplus: Bytes,
     record: Record,
     /// The longest silence of both sides together; zero for any.
     idle_timeout: Duration,
 }
 
 impl Tunnel {
-    pub fn new(upstream: Upgraded, record: Record, idle_timeout: Duration) -> Self {
-        Self { upstream: TokioIo::new(upstream), record, idle_timeout }
+    pub fn new(upstream: Connection, record: Record, idle_timeout: Duration) -> Self {
+        let (upstream, surplus) = upstream.into_parts();
+        Self { upstream, surplus, record, idle_timeout }
     }
 
     /// `early` is what the client had sent behind its request.
     pub async fn run(mut self, client: TcpStream, early: Bytes) {
+        let heard = Arc::new(Heard { opened: clock::monotonic(), last: AtomicU64::new(0) });
+        let mut client = Listened { stream: client, heard: Arc::clone(&heard), sent: 0 };
         if self.upstream.write_all(&early).await.is_err() {
             return;
         }
-        let heard = Arc::new(Heard { opened: clock::monotonic(), last: AtomicU64::new(0) });
-        let mut client = Listened { stream: client, heard: Arc::clone(&heard), sent: 0 };
         let copied = tokio::select! {
-            copied = copy_bidirectional(&mut client, &mut self.upstream) => copied.is_ok(),
+            copied = copy(&mut client, &mut self.upstream, &self.surplus) => copied.is_ok(),
             () = heard.silence(self.idle_timeout) => false,
         };
         self.record.response_bytes = client.sent;
@@ -49,6 +51,11 @@ impl Tunnel {
             false => self.record.cut(&Failure::UpstreamTimeout, UpstreamResult::Ok),
         }
     }
+}
+
+async fn copy(client: &mut Listened, upstream: &mut TcpStream, surplus: &[u8]) -> std::io::Result<()> {
+    client.write_all(surplus).await?;
+    copy_bidirectional(client, upstream).await.map(drop)
 }
 
 /// When a byte last went either way.

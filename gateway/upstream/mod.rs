@@ -1,6 +1,7 @@
 //! The servers behind the gateway: which one is next, connections to it, what may be tried again.
 
 pub mod balance;
+pub mod http1;
 pub mod pool;
 pub mod request_body;
 pub mod retry;

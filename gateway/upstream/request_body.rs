@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -18,14 +18,21 @@ use tokio::time::Sleep;
 use crate::clock;
 use crate::reserved_headers::ReservedHeaders;
 
-/// Names that frame or route a message; no trailer may hold them (RFC 9110 6.5.1), nor a credential.
-const NO_TRAILERS: [http::HeaderName; 6] = [
-    http::header::CONTENT_LENGTH,
-    http::header::TRANSFER_ENCODING,
-    http::header::HOST,
-    http::header::AUTHORIZATION,
-    http::header::CONNECTION,
-    http::header::TRAILER,
+/// Names that frame, route or describe a message; no trailer may hold them (RFC 9110 6.5.1), nor a credential.
+const NO_TRAILERS: [http::HeaderName; 13] = [
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::HOST,
+    header::AUTHORIZATION,
+    header::CONNECTION,
+    header::TRAILER,
+    header::TE,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::CACHE_CONTROL,
+    header::MAX_FORWARDS,
+    header::SET_COOKIE,
 ];
 
 #[derive(Default)]
@@ -72,7 +79,7 @@ pub enum End {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the request body ended as {0:?}")]
-pub struct BodyError(End);
+pub struct BodyError(pub End);
 
 impl Upload {
     pub fn new(now: Instant) -> Self {

@@ -1,0 +1,139 @@
+//! Where an answer's body ends (RFC 9112 6.3), and whether its connection stays (9.3).
+//!
+//! What must stay true here: an answer whose end two readers might see in two places is refused.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode, Version};
+
+use super::Malformed;
+use super::decode::Decoder;
+use super::parse::Head;
+
+/// How the body behind a head is read.
+pub fn of_answer(method: &Method, head: &Head) -> Result<Decoder, Malformed> {
+    let chunked = is_chunked(head)?;
+    let length = length(&head.headers)?;
+    if chunked && length.is_some() {
+        return Err(Malformed("Transfer-Encoding and Content-Length exclude each other"));
+    }
+    let bodiless = head.status.is_informational() || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    Ok(match length {
+        _ if bodiless || *method == Method::HEAD => Decoder::of_length(0),
+        _ if chunked => Decoder::chunked(),
+        Some(length) => Decoder::of_length(length),
+        None => Decoder::until_close(),
+    })
+}
+
+/// Whether the upstream lets the connection serve another request.
+pub fn keeps_alive(head: &Head) -> bool {
+    let says = |what: &[u8]| {
+        let lines = head.headers.get_all(CONNECTION).iter().map(http::HeaderValue::as_bytes);
+        lines.flat_map(|line| line.split(|&byte| byte == b',')).any(|token| token.trim_ascii().eq_ignore_ascii_case(what))
+    };
+    !says(b"close") && (head.version == Version::HTTP_11 || says(b"keep-alive"))
+}
+
+/// One `Transfer-Encoding: chunked`, exactly; or none.
+fn is_chunked(head: &Head) -> Result<bool, Malformed> {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(false) };
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(Malformed("Transfer-Encoding may only be `chunked`, once"));
+    }
+    match head.version == Version::HTTP_11 {
+        true => Ok(true),
+        false => Err(Malformed("HTTP/1.0 knows no Transfer-Encoding")),
+    }
+}
+
+fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut length = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let told = digits(value.as_bytes()).ok_or(Malformed("Content-Length is no number"))?;
+        if length.is_some_and(|length| length != told) {
+            return Err(Malformed("two lengths that differ"));
+        }
+        length = Some(told);
+    }
+    Ok(length)
+}
+
+/// `parse` alone would take a sign.
+fn digits(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::super::parse;
+    use super::*;
+
+    fn head(line: &str, fields: &[&str]) -> Head {
+        let wire = format!("{line}\r\n{}\r\n", fields.iter().map(|field| format!("{field}\r\n")).collect::<String>());
+        parse::head(&mut BytesMut::from(wire.as_bytes())).expect("it is HTTP").expect("it is whole")
+    }
+
+    fn read(fields: &[&str]) -> Result<Decoder, Malformed> {
+        of_answer(&Method::GET, &head("HTTP/1.1 200 OK", fields))
+    }
+
+    #[test]
+    fn a_body_ends_where_one_rule_says() {
+        assert_eq!(read(&["Content-Length: 3"]), Ok(Decoder::of_length(3)));
+        assert_eq!(read(&["Content-Length: 3", "Content-Length: 3"]), Ok(Decoder::of_length(3)));
+        assert_eq!(read(&["Transfer-Encoding: Chunked"]), Ok(Decoder::chunked()));
+        assert_eq!(read(&[]), Ok(Decoder::until_close()));
+    }
+
+    #[test]
+    fn what_has_no_body_has_none_whatever_it_says() {
+        for (method, line) in [
+            (Method::HEAD, "HTTP/1.1 200 OK"),
+            (Method::GET, "HTTP/1.1 204 No Content"),
+            (Method::GET, "HTTP/1.1 304 Not Modified"),
+            (Method::GET, "HTTP/1.1 101 Switching Protocols"),
+        ] {
+            for field in ["Content-Length: 3", "Transfer-Encoding: chunked", "A: b"] {
+                assert_eq!(of_answer(&method, &head(line, &[field])), Ok(Decoder::of_length(0)), "{line} {field}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_might_end_in_two_places_is_refused() {
+        for fields in [
+            &["Content-Length: 3", "Content-Length: 4"][..],
+            &["Content-Length: 3, 3"],
+            &["Content-Length: +3"],
+            &["Content-Length: -3"],
+            &["Content-Length: 0x3"],
+            &["Content-Length:"],
+            &["Content-Length: 18446744073709551616"],
+            &["Content-Length: 3", "Transfer-Encoding: chunked"],
+            &["Transfer-Encoding: gzip, chunked"],
+            &["Transfer-Encoding: chunked, chunked"],
+            &["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+            &["Transfer-Encoding: identity"],
+        ] {
+            assert!(read(fields).is_err(), "{fields:?}");
+        }
+        assert!(of_answer(&Method::GET, &head("HTTP/1.0 200 OK", &["Transfer-Encoding: chunked"])).is_err());
+    }
+
+    #[test]
+    fn a_connection_stays_only_where_the_upstream_lets_it() {
+        for (line, fields, stays) in [
+            ("HTTP/1.1 200 OK", &[][..], true),
+            ("HTTP/1.1 200 OK", &["Connection: x, Close"], false),
+            ("HTTP/1.1 200 OK", &["Connection: keep-alive", "Connection: close"], false),
+            ("HTTP/1.0 200 OK", &[], false),
+            ("HTTP/1.0 200 OK", &["Connection: Keep-Alive"], true),
+        ] {
+            assert_eq!(keeps_alive(&head(line, fields)), stays, "{line} {fields:?}");
+        }
+    }
+}

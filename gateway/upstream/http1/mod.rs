@@ -1,0 +1,44 @@
+//! HTTP/1.1 towards upstreams: one exchange at a time on a connection, driven by the request's own task.
+//!
+//! What must stay true here: an answer has one reading, and what has none is refused; nothing is buffered whole but heads, which
+//! are bounded; and a connection is free again only when both its request and its answer came to their ends.
+
+mod connection;
+mod decode;
+mod download;
+mod encode;
+mod framing;
+mod outgoing;
+mod parse;
+#[cfg(test)]
+mod readings;
+
+use std::io;
+
+pub use connection::Connection;
+pub use download::Download;
+pub use outgoing::Outgoing;
+pub use parse::Head;
+
+use super::request_body::BodyError;
+
+/// Why an exchange has no answer, or only the beginning of one.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    #[error("nothing could be sent: {0}")]
+    NotSent(io::Error),
+    /// Not one byte of one.
+    #[error("the connection ended without an answer: {0}")]
+    NoAnswer(io::Error),
+    #[error("the answer broke off: {0}")]
+    BrokeOff(io::Error),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error(transparent)]
+    RequestBody(#[from] BodyError),
+}
+
+/// An answer that is no HTTP, or could be read in two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub &'static str);

@@ -1,0 +1,138 @@
+//! The head of an answer, from bytes.
+//!
+//! What must stay true here: a head is bounded in bytes and in fields, and its values are slices of one buffer.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use httparse::{Header, ParserConfig, Response, Status};
+
+use super::Malformed;
+
+/// The largest head of an answer.
+pub const HEAD_MOST: usize = 64 * 1024;
+const FIELDS_MOST: usize = 100;
+
+#[derive(Debug)]
+pub struct Head {
+    pub status: StatusCode,
+    pub version: Version,
+    pub headers: HeaderMap,
+}
+
+/// Where a field stands in the buffer: name and value, each as start and end.
+type Place = [usize; 4];
+
+/// Takes a head off the front of what was read; `None` while it is not all there.
+pub fn head(unread: &mut BytesMut) -> Result<Option<Head>, Malformed> {
+    if unread.is_empty() {
+        return Ok(None);
+    }
+    let mut fields = [const { MaybeUninit::<Header<'_>>::uninit() }; FIELDS_MOST];
+    let mut response = Response::new(&mut []);
+    let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut response, unread, &mut fields);
+    let length = match parsed.map_err(|_| Malformed("the answer is no HTTP"))? {
+        Status::Complete(length) if length <= HEAD_MOST => length,
+        Status::Partial if unread.len() < HEAD_MOST => return Ok(None),
+        Status::Complete(_) | Status::Partial => return Err(Malformed("the answer's head is too large")),
+    };
+    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("the answer has no status"))?;
+    let version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let (mut places, count) = ([Place::default(); FIELDS_MOST], response.headers.len());
+    for (place, field) in places.iter_mut().zip(response.headers.iter()) {
+        *place = place_of(field, unread);
+    }
+    let head = unread.split_to(length).freeze();
+    Ok(Some(Head { status, version, headers: headers(&head, &places[..count])? }))
+}
+
+/// A section of trailers, with the empty line that ends it; `None` while that is not there.
+pub fn trailers(section: &[u8]) -> Result<Option<(usize, HeaderMap)>, Malformed> {
+    const BAD: Malformed = Malformed("the trailers are malformed");
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MOST];
+    let Status::Complete((length, fields)) = httparse::parse_headers(section, &mut fields).map_err(|_| BAD)? else {
+        return Ok(None);
+    };
+    if section[..length].split_inclusive(|&byte| byte == b'\n').any(|line| !line.ends_with(b"\r\n")) {
+        return Err(BAD);
+    }
+    let mut trailers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BAD)?;
+        trailers.append(name, HeaderValue::from_bytes(field.value).map_err(|_| BAD)?);
+    }
+    Ok(Some((length, trailers)))
+}
+
+fn headers(head: &Bytes, places: &[Place]) -> Result<HeaderMap, Malformed> {
+    const BAD: Malformed = Malformed("a field of the answer's head is malformed");
+    let mut headers = HeaderMap::with_capacity(places.len());
+    for &[name_start, name_end, start, end] in places {
+        let name = HeaderName::from_bytes(&head[name_start..name_end]).map_err(|_| BAD)?;
+        headers.append(name, HeaderValue::from_maybe_shared(head.slice(start..end)).map_err(|_| BAD)?);
+    }
+    Ok(headers)
+}
+
+fn place_of(field: &Header<'_>, unread: &[u8]) -> Place {
+    let start = |part: &[u8]| part.as_ptr().addr() - unread.as_ptr().addr();
+    let name = start(field.name.as_bytes());
+    // An empty value may stand anywhere.
+    let value = if field.value.is_empty() { name } else { start(field.value) };
+    [name, name + field.name.len(), value, value + field.value.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(wire: &[u8]) -> Result<Option<Head>, Malformed> {
+        head(&mut BytesMut::from(wire))
+    }
+
+    #[test]
+    fn a_head_is_taken_and_what_follows_is_left() {
+        let mut unread = BytesMut::from(&b"HTTP/1.1 404 Not Found\r\nX-A:  1 \r\nx-a: 2\r\nEmpty:\r\n\r\nbody"[..]);
+        let head = head(&mut unread).expect("it is HTTP").expect("it is whole");
+        assert_eq!((head.status, head.version), (StatusCode::NOT_FOUND, Version::HTTP_11));
+        assert_eq!(head.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!((&head.headers["empty"], &unread[..]), (&HeaderValue::from_static(""), &b"body"[..]));
+    }
+
+    #[test]
+    fn a_head_that_is_not_all_there_is_waited_for() {
+        let whole = b"HTTP/1.0 200 OK\r\nA: 1\r\n\r\n";
+        for length in 0..whole.len() {
+            assert!(parsed(&whole[..length]).expect("so far it is HTTP").is_none());
+        }
+        assert_eq!(parsed(whole).expect("it is HTTP").expect("it is whole").version, Version::HTTP_10);
+    }
+
+    #[test]
+    fn what_is_no_strict_http_is_refused() {
+        for wire in [
+            "garbage\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA : 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: 1\r\n folded\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: a\0b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n: 1\r\n\r\n",
+        ] {
+            assert!(parsed(wire.as_bytes()).is_err(), "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_bounded_in_bytes_and_in_fields() {
+        let of = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+        assert!(parsed(of(&"a: b\r\n".repeat(FIELDS_MOST)).as_bytes()).is_ok());
+        assert!(parsed(of(&"a: b\r\n".repeat(FIELDS_MOST + 1)).as_bytes()).is_err());
+        let large = of(&format!("a: {}\r\n", "x".repeat(HEAD_MOST)));
+        assert!(parsed(large.as_bytes()).is_err());
+        assert!(parsed(&large.as_bytes()[..HEAD_MOST]).is_err());
+        assert!(parsed(&large.as_bytes()[..HEAD_MOST - 1]).is_ok_and(|head| head.is_none()));
+    }
+}
