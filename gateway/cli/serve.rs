@@ -25,6 +25,10 @@ pub fn run(common: &Common) -> anyhow::Result<()> {
 /// Runs a gateway until a signal ends it. `announce` is called once it accepts connections.
 pub(super) fn serve(config: Config, logging: &Logging, announce: impl FnOnce(&App) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
+    // A connection is a file descriptor, two with its upstream's; the usual soft limit of 1024 is soon reached.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
     let served = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let app = App::start(config).await?;

@@ -34,7 +34,7 @@ pub struct Server {
     pub write_timeout: Duration,
     /// How long a kept-alive connection may wait for its next request.
     pub idle_timeout: Duration,
-    /// At least 8 KiB, the least that hyper reads at once.
+    /// Of all header names and values together.
     pub max_header_bytes: usize,
     /// `None`: no limit.
     pub max_body_bytes: Option<u64>,
@@ -66,7 +66,7 @@ pub(super) fn read_server(section: &mut Section<'_>) -> Server {
         stream_idle_timeout: section.text("stream_idle_timeout", "1h", duration),
         write_timeout: section.text("write_timeout", "30s", duration),
         idle_timeout: section.text("idle_timeout", "75s", duration),
-        max_header_bytes: section.text("max_header_bytes", "32KiB", size("8KiB"..="16MiB")),
+        max_header_bytes: section.text("max_header_bytes", "32KiB", size("1KiB"..="16MiB")),
         max_body_bytes: section.text("max_body_bytes", "0", size_limit),
         max_headers: section.integer("max_headers", 100, 1..=1000),
         // hyper refuses longer ones by itself (`http::uri::MAX_LEN` is 65534).

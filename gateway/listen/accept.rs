@@ -61,10 +61,10 @@ impl Acceptor {
         }
     }
 
-    /// Beyond `max_connections`, new ones wait in the kernel's queue.
+    /// Beyond `max_connections` one waits here, and those behind it in the kernel's queue.
     async fn accept(&self) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-        let permit = Arc::clone(&self.connections).acquire_owned().await.expect("the semaphore is never closed");
         let (stream, _) = self.listener.accept().await?;
+        let permit = Arc::clone(&self.connections).acquire_owned().await.expect("the semaphore is never closed");
         Ok((stream, permit))
     }
 

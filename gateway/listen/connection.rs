@@ -48,6 +48,9 @@ pub async fn serve(stream: TcpStream, peer: PeerAddr, worker: Arc<Worker>) {
 
     let overdue = run(Pin::new(&mut http), &client, rules, &worker).await;
 
+    if overdue == Some(Overdue::Upstream) {
+        client.cut_answer();
+    }
     let parts = http.into_parts();
     let refused = parts.io.refused();
     let mut stream = parts.io.into_stream();
@@ -61,7 +64,7 @@ pub async fn serve(stream: TcpStream, peer: PeerAddr, worker: Arc<Worker>) {
     if let Some(failure) = &failure {
         let _ = stream.write_all(&unparsed::answer(failure, &worker, &client)).await;
     }
-    if client.was_cut() || matches!(overdue, Some(Overdue::Upstream | Overdue::Write)) {
+    if client.was_cut() || overdue == Some(Overdue::Write) {
         // An answer that ends with its connection would look whole.
         let _ = stream.set_zero_linger();
     } else if failure.is_some() || client.has_unread() {

@@ -65,7 +65,11 @@ impl Logging {
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn build(log: &Log, console: Console, path: Option<&Path>) -> Result<(impl Subscriber, Logging), LogFileError> {
-    let level: Targets = log.level.parse().expect("the configuration accepts filters only");
+    let mut level: Targets = log.level.parse().expect("the configuration accepts filters only");
+    if log.access {
+        // Whether requests are lines is said by `log.access` alone.
+        level = level.with_target("access", tracing::Level::INFO);
+    }
     let console_level = match console {
         Console::Full => level.clone(),
         Console::Quiet => Targets::new().with_default(tracing::Level::WARN),

@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::client::Client;
+use super::failure::Failure;
 use super::record::Record;
 use super::worker::Worker;
 use crate::observe::metrics::UpstreamResult;
@@ -123,7 +124,7 @@ impl StreamedAnswer {
         self.connection = None;
         self.client.cut_answer();
         if let Some(mut record) = self.record.take() {
-            record.cut("upstream_protocol", UpstreamResult::Protocol);
+            record.cut(&Failure::UpstreamProtocol("broke off"), UpstreamResult::Protocol);
         }
     }
 }
@@ -134,6 +135,9 @@ impl Drop for StreamedAnswer {
         // hyper does not poll a body that a HEAD or 304 makes it leave out.
         if self.incoming.is_end_stream() {
             self.end();
+        }
+        if let Some(record) = self.record.as_mut().filter(|_| self.client.was_cut()) {
+            record.cut(&Failure::UpstreamTimeout, UpstreamResult::Timeout);
         }
         self.client.upstream_has_spoken();
     }

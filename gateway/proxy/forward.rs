@@ -111,6 +111,7 @@ impl Passage<'_> {
         record.answering(parts.status);
         if record.upload.as_ref().is_some_and(|upload| upload.end().is_none()) {
             // An answer before the end of the upload: what is left of that is no next request.
+            exchange.client.leave_unread();
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let mut body = StreamedAnswer {

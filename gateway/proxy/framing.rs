@@ -16,6 +16,7 @@ pub fn check_request<B>(request: &Request<B>) -> Result<(), Failure> {
         return Err(Failure::MethodNotAllowed);
     }
     check_coding(request.headers()).map_err(Failure::BadRequest)?;
+    check_form(request)?;
     check_host(request)
 }
 
@@ -33,6 +34,16 @@ fn check_coding(headers: &HeaderMap) -> Result<(), &'static str> {
     }
     match headers.contains_key(CONTENT_LENGTH) {
         true => Err("Transfer-Encoding and Content-Length exclude each other"),
+        false => Ok(()),
+    }
+}
+
+/// A path, a whole URI, or `*` for OPTIONS; a bare authority is for CONNECT alone (RFC 9112 3.2).
+fn check_form<B>(request: &Request<B>) -> Result<(), Failure> {
+    let target = request.uri();
+    let is_bare = target.scheme().is_none() && target.authority().is_some();
+    match is_bare || (target.path() == "*" && *request.method() != Method::OPTIONS) {
+        true => Err(Failure::BadRequest("the target is neither a path nor a URI")),
         false => Ok(()),
     }
 }
@@ -71,8 +82,13 @@ fn is_host(host: &[u8]) -> bool {
         false => host.iter().position(|&byte| byte == b':').unwrap_or(host.len()),
     };
     let (name, port) = host.split_at(end);
-    let is_port = |port: &[u8]| port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
     (is_name(name) || is_ipv6(name)) && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
+}
+
+/// Digits up to 65535, or none.
+fn is_port(port: &[u8]) -> bool {
+    let digits = std::str::from_utf8(port).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.is_some_and(|digits| digits.is_empty() || digits.parse::<u16>().is_ok())
 }
 
 fn is_name(name: &[u8]) -> bool {
@@ -105,7 +121,7 @@ mod tests {
         for host in ["example.com", "a_b.example", "127.0.0.1:80", "[::1]", "[::1]:8080", "localhost:", "x"] {
             assert!(passes("/", &[("host", host)]), "{host}");
         }
-        for host in ["", "a b", "a/b", "user@a", "a:b", "a:123456", "[::1", "[zz]", "a%20b", "a,b", "[::1]x", ":80"] {
+        for host in ["", "a b", "a/b", "user@a", "a:b", "a:65536", "a:123456", "[::1", "[zz]", "a%20b", "a,b", "[::1]x", ":80"] {
             assert!(!passes("/", &[("host", host)]), "{host}");
         }
         assert!(!passes("/", &[]));
@@ -120,6 +136,13 @@ mod tests {
         assert!(!passes("http://a.example:81/x", &[("host", "a.example")]));
         assert!(!passes("ftp://a.example/x", &[("host", "a.example")]));
         assert!(!passes("http://user@a.example/x", &[("host", "user@a.example")]));
+    }
+
+    #[test]
+    fn a_target_is_a_path_or_a_uri() {
+        assert!(!passes("*", &[("host", "a")]));
+        assert!(!passes("a", &[("host", "a")]));
+        assert!(!passes("a:80", &[("host", "a:80")]));
     }
 
     #[test]

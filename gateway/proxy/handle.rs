@@ -178,8 +178,7 @@ impl<'a> Exchange<'a> {
 
     fn refuse(&mut self, failure: &Failure, has_body: bool) -> Response<AnswerBody> {
         let record = self.record();
-        record.auth = failure.auth_result().or(record.auth);
-        record.code = Some(failure.code());
+        record.fail(failure);
         let mut response = respond::to_failure(failure, &record.request_id);
         if has_body || matches!(failure, Failure::BadRequest(_)) {
             // What the client still sends is not read as its next request.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 use super::client::{Client, Phase};
+use super::failure::{Failure, Fault};
 use super::target;
 use super::worker::Worker;
 use crate::auth::known_key::KnownKey;
@@ -41,8 +42,8 @@ pub struct Record {
     pub waited: Duration,
     pub upload: Option<Arc<Upload>>,
     pub response_bytes: u64,
-    /// The failure's code, for the access log.
-    pub code: Option<&'static str>,
+    /// What went wrong, for the access log.
+    failed: Option<(&'static str, Fault)>,
     /// `None` until the whole answer was handed over.
     status: Option<StatusCode>,
     answering: StatusCode,
@@ -68,7 +69,7 @@ impl Record {
             waited: Duration::ZERO,
             upload: None,
             response_bytes: 0,
-            code: None,
+            failed: None,
             status: None,
             answering: StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -89,10 +90,16 @@ impl Record {
         self.status = Some(self.answering);
     }
 
+    /// The answer is ours, and says why.
+    pub fn fail(&mut self, failure: &Failure) {
+        self.auth = failure.auth_result().or(self.auth);
+        self.failed = Some((failure.code(), failure.fault()));
+    }
+
     /// The upstream failed after the head had gone out: the client has seen this status, and that the answer is cut.
-    pub fn cut(&mut self, code: &'static str, result: UpstreamResult) {
+    pub fn cut(&mut self, failure: &Failure, result: UpstreamResult) {
         self.complete();
-        self.code = Some(code);
+        self.fail(failure);
         if let Some((_, upstream)) = &mut self.upstream {
             *upstream = result;
         }
@@ -147,7 +154,8 @@ impl Record {
             response_bytes = self.response_bytes,
             key_id = key.map(|key| key.key_id.as_str()),
             user_id = key.map(|key| key.user_id.as_str()),
-            code = self.code,
+            code = self.failed.map(|(code, _)| code),
+            fault = self.failed.map(|(_, fault)| tracing::field::debug(fault)),
         );
     }
 }

@@ -149,6 +149,7 @@ fn problem(failure: &Failure, request_id: &HeaderValue) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::metrics::AuthResult;
 
     #[test]
     fn the_three_families_agree() {
@@ -160,6 +161,38 @@ mod tests {
         assert_eq!(headers["x-ratelimit-reset"], "7200");
         assert_eq!(headers["ratelimit-policy"], "\"hour\";q=1000;w=3600");
         assert_eq!(headers["ratelimit"], "\"hour\";r=999;t=51");
+    }
+
+    /// The handbook's table and this one are the same.
+    #[test]
+    fn the_handbook_names_every_code_with_its_status_and_fault() {
+        let failures = [
+            Failure::MissingKey,
+            Failure::InvalidKey(AuthResult::Unknown),
+            Failure::AmbiguousKey,
+            Failure::IpNotAllowed,
+            Failure::InsufficientScope("a".into()),
+            Failure::RateLimited { quota: Quota { limit: 1, remaining: 0, reset: Timestamp::default() }, retry_after: 1 },
+            Failure::StoreUnavailable,
+            Failure::NoRoute,
+            Failure::BadRequest(""),
+            Failure::HeaderTooLarge,
+            Failure::UriTooLong,
+            Failure::BodyTooLarge,
+            Failure::RequestTimeout,
+            Failure::UpstreamUnreachable,
+            Failure::UpstreamProtocol(""),
+            Failure::UpstreamTimeout,
+            Failure::Internal,
+        ];
+        let handbook = include_str!("../../docs/answers.md");
+        let rows: Vec<&str> = handbook.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(rows.len(), failures.len());
+        for failure in failures {
+            let start = format!("| `{}` | {}", failure.code(), words(&failure).0.as_u16());
+            let fault = format!("| {} |", format!("{:?}", failure.fault()).to_lowercase());
+            assert!(rows.iter().any(|row| row.starts_with(&start) && row.contains(&fault)), "{start} {fault}");
+        }
     }
 
     #[test]

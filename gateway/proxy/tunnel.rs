@@ -15,8 +15,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
 use tokio::net::TcpStream;
 
+use super::failure::Failure;
 use super::record::Record;
 use crate::clock;
+use crate::observe::metrics::UpstreamResult;
 
 pub struct Tunnel {
     upstream: TokioIo<Upgraded>,
@@ -44,7 +46,7 @@ impl Tunnel {
         self.record.response_bytes = client.sent;
         match copied {
             true => self.record.complete(),
-            false => self.record.cut("upstream_timeout", crate::observe::metrics::UpstreamResult::Ok),
+            false => self.record.cut(&Failure::UpstreamTimeout, UpstreamResult::Ok),
         }
     }
 }

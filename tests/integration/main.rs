@@ -1,0 +1,22 @@
+//! The gateway from outside, one file for each guarantee.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod authentication;
+mod changes;
+mod client_address;
+mod credentials;
+mod deadlines;
+mod drain;
+mod framing;
+mod harness;
+mod identity;
+mod limits;
+mod operations;
+mod retry;
+mod routing;
+mod rules;
+mod streaming;
+mod upstream_framing;
+mod usage;

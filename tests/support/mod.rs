@@ -1,0 +1,30 @@
+//! What the suites stand on: the real gateway, a scripted upstream behind it, a raw client before it.
+//!
+//! Plain threads and sockets: what goes over the wire is what a test wrote, byte for byte.
+
+pub mod client;
+pub mod gateway;
+pub mod settings;
+pub mod upstream;
+pub mod wire;
+
+use std::thread;
+use std::time::Duration;
+
+use hokusai_gateway::clock;
+
+pub use client::{Connection, Request, Response};
+pub use gateway::{Gateway, Key};
+pub use upstream::{Gate, Upstream};
+
+/// How long a fact may take to come true on a busy machine. Hit only by a failing test.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until `holds`, looking again and again. `what` names the fact when it never comes true.
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = clock::monotonic() + PATIENCE;
+    while !holds() {
+        assert!(clock::monotonic() < deadline, "did not come true within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
