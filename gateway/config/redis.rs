@@ -72,6 +72,13 @@ fn prefix(text: &str) -> Result<String, Complaint> {
 }
 
 #[cfg(test)]
+impl Redis {
+    pub(crate) fn at(url: &str, prefix: &str) -> Self {
+        Self { url: redis_url(url).expect("a URL of Redis"), prefix: prefix.to_owned() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
