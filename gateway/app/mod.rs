@@ -18,10 +18,11 @@ use crate::auth::watch::Watch;
 use crate::clock;
 use crate::config::{Config, StoreUrl};
 use crate::drain::Tasks;
-use crate::limits::Limiter;
+use crate::limits::{Authority, Limiter};
 use crate::listen::bind::{self, BindError};
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::Live;
+use crate::redis::Redis;
 use crate::spool::{Spool, SpoolError};
 use crate::store::{Store, StoreError};
 use crate::usage::Usage;
@@ -82,9 +83,14 @@ impl App {
         let StoreUrl::Sqlite(file) = &config.store.url;
         let store = Store::new(file, config.store.pool_size, config.store.timeout);
         bring_tables_up(&store, &tasks).await?;
+        let redis = match &config.redis {
+            Some(redis) => Some(Redis::connect(redis, &metrics, &tasks).await),
+            None => None,
+        };
 
         let policy = config.limits.on_authority_failure;
-        let limiter = Limiter::start(spool.folder(), spool.id(), store.clone(), policy, tasks.clone(), background.clone())
+        let authority = Authority::new(store.clone(), redis);
+        let limiter = Limiter::start(spool.folder(), spool.id(), authority, policy, tasks.clone(), background.clone())
             .await
             .map_err(|error| StartError::Leases { path: spool.folder().to_owned(), error })?;
         let usage = match config.usage.enabled {

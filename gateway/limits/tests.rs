@@ -4,6 +4,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::model::quota::{HourWindow, Quota};
+use crate::store::Store;
 use crate::store::sqlite::testing::Folder;
 
 const KEY: &str = "key_1";
@@ -18,7 +19,8 @@ struct Gateway {
 impl Gateway {
     async fn start(store: &Store, policy: OnAuthorityFailure, spool: &Arc<tempfile::TempDir>) -> Self {
         let (tasks, id) = (Tasks::new(), spool.path().to_str().unwrap());
-        let limiter = Limiter::start(spool.path(), id, store.clone(), policy, tasks.clone(), Handle::current());
+        let limiter =
+            Limiter::start(spool.path(), id, Authority::new(store.clone(), None), policy, tasks.clone(), Handle::current());
         Self { limiter: limiter.await.unwrap(), tasks, spool: Arc::clone(spool) }
     }
 
