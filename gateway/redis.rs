@@ -95,11 +95,18 @@ impl Redis {
         &self.client
     }
 
-    pub async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, RedisError> {
-        if !self.is_up() {
-            return Err(RedisError::Away(self.trouble().clone()));
+    pub fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, Error>> + Send,
+    ) -> impl Future<Output = Result<T, RedisError>> + Send {
+        // The library's futures have ten KiB.
+        let question = Box::pin(question);
+        async {
+            if !self.is_up() {
+                return Err(RedisError::Away(self.trouble().clone()));
+            }
+            question.await.map_err(|error| self.failed(&error))
         }
-        question.await.map_err(|error| self.failed(&error))
     }
 
     /// Runs a script on one key, in one round trip.

@@ -14,6 +14,8 @@ mod lease_file;
 mod redis;
 mod rounds;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::io;

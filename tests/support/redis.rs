@@ -55,10 +55,6 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Runs a command as `redis-cli` takes it, and returns the answer as it prints it.
     ///
     /// # Panics

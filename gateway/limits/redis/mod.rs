@@ -14,6 +14,8 @@
 //! The clock is Redis' own. A hash ends with its hour.
 
 mod field;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
