@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,15 @@ use hokusai_gateway::spool::Spool;
 use hokusai_gateway::store::Store;
 use hokusai_gateway::usage::Usage;
 
-const UPSTREAM: &str = "[[upstreams]]\nname = \"app\"\nservers = [\"http://127.0.0.1:1\"]\n";
+/// The least that is a configuration.
+const BASE: &str = "\
+[[upstreams]]
+name = \"app\"
+servers = [\"http://127.0.0.1:1\"]
+[[routes]]
+path = \"/\"
+upstream = \"app\"
+";
 /// Requests per hour that no run of this comes near.
 const PLENTY: u64 = 1_000_000_000;
 
@@ -48,9 +57,9 @@ fn keys(criterion: &mut Criterion) {
 fn routes(criterion: &mut Criterion) {
     let many: String = (0..99).map(|number| route(&format!("/service-{number}/v1"))).collect();
     for (name, routes, path) in [
-        ("route/1", route("/"), "/api/v1/users/42"),
-        ("route/100", many.clone() + &route("/"), "/service-77/v1/users/42"),
-        ("route/100 odd path", many + &route("/"), "/service-77/v1/a%2fb/../users;x=1/42"),
+        ("route/1", String::new(), "/api/v1/users/42"),
+        ("route/100", many.clone(), "/service-77/v1/users/42"),
+        ("route/100 odd path", many, "/service-77/v1/a%2fb/../users;x=1/42"),
     ] {
         let table = RouteTable::new(&config_of(&routes).routes);
         criterion.bench_function(name, |bench| {
@@ -100,7 +109,7 @@ fn limits(criterion: &mut Criterion) {
 }
 
 async fn limiter(folder: &TempDir, background: &tokio::runtime::Handle) -> Arc<Limiter> {
-    let store = Store::new(&folder.path().join("gateway.db"), 1, Duration::from_secs(10));
+    let store = Store::new(folder.path().join("gateway.db"), NonZeroUsize::MIN, Duration::from_secs(10));
     store.ensure_migrated().await.expect("a new database");
     let (tasks, background) = (Tasks::new(), background.clone());
     let limiter = Limiter::start(folder.path(), "bench", store, OnAuthorityFailure::Local, tasks, background).await;
@@ -136,7 +145,7 @@ fn metrics(criterion: &mut Criterion) {
 }
 
 fn config_of(text: &str) -> Config {
-    config::parse(&format!("{UPSTREAM}{text}"), Path::new("/"), &|_| None).expect("a valid configuration")
+    config::parse(&format!("{BASE}{text}"), Path::new("/"), &|_| None).expect("a valid configuration")
 }
 
 fn route(path: &str) -> String {
@@ -173,7 +182,7 @@ fn event() -> UsageEvent<'static> {
 }
 
 fn runtime() -> Runtime {
-    Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 fn folder() -> TempDir {

@@ -9,8 +9,7 @@ use crate::model::api_key::{ApiKey, Environment};
 use crate::model::ids::{KeyId, UserId};
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
-use crate::store::sqlite::NewSecret;
-use crate::store::{KeyChanges, KeyFilter, KeyListing, Store, StoreError, Update};
+use crate::store::{KeyChanges, KeyFilter, KeyListing, NewSecret, Store, StoreError, Update};
 
 /// Longest name of a key or a user and longest scope, in characters.
 const MAX_CHARS: usize = 255;

@@ -178,11 +178,12 @@ impl Redis {
     }
 
     fn failed(&self, error: &Error) -> RedisError {
-        error.details().clone_into(&mut self.trouble());
+        let says = words(error.details());
+        self.trouble().clone_from(&says);
         self.is_lost();
         match error.kind() {
             ErrorKind::Timeout => RedisError::Timeout,
-            _ => RedisError::Failed(error.details().to_owned()),
+            _ => RedisError::Failed(says),
         }
     }
 
@@ -200,6 +201,16 @@ impl Redis {
     fn trouble(&self) -> MutexGuard<'_, String> {
         self.trouble.lock().expect("nothing panics while it holds the text")
     }
+}
+
+/// What the library or Redis says, for an operator.
+fn words(details: &str) -> String {
+    if details.starts_with("NOAUTH") {
+        return "it asks for a password, and its URL has none".to_owned();
+    }
+    // The system's errors come as they are written for a debugger.
+    let message = details.split_once("message: \"").and_then(|(_, message)| message.split_once('"'));
+    message.map_or(details, |(message, _)| message).to_owned()
 }
 
 fn client(config: &config::Redis) -> Client {
@@ -286,7 +297,7 @@ mod tests {
         let server = Server::start();
         server.kill();
         let (redis, tasks) = connected(&server).await;
-        assert!(matches!(ping(&redis).await, Err(RedisError::Away(_))));
+        assert_eq!(ping(&redis).await.unwrap_err().to_string(), "Redis cannot be asked: Connection refused");
         server.restart();
         until(|| redis.is_up()).await;
         tasks.stop();
@@ -309,7 +320,7 @@ mod tests {
         server.cli(&["config", "set", "requirepass", "right"]);
         let (redis, _tasks) = connected(&server).await;
         let says = ping(&redis).await.unwrap_err().to_string();
-        assert!(says.contains("Authentication required"), "{says}");
+        assert!(says.contains("asks for a password"), "{says}");
         server.cli(&["-a", "right", "config", "set", "requirepass", ""]);
         until(|| redis.is_up()).await;
     }

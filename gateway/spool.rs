@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+/// The file that holds the spool's name.
+const ID: &str = "id";
+
 /// An open spool. The folder is ours alone until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct Spool {
@@ -26,6 +29,8 @@ pub enum SpoolError {
     InUse(PathBuf),
     #[error("{0} does not hold the spool's UUID: put it back, or remove the file to give the spool a new name")]
     BadId(PathBuf),
+    #[error("{0} is not a spool: it holds no file `id`")]
+    NotASpool(PathBuf),
     #[error("the spool cannot be used, {path}: {error}; `usage.spool` must be a folder this user may write to")]
     Io { path: PathBuf, error: io::Error },
 }
@@ -39,13 +44,21 @@ impl Spool {
         };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_at(folder))?;
         let lock = lock(folder)?;
-        let id_path = folder.join("id");
+        let id_path = folder.join(ID);
         let id = match std::fs::read_to_string(&id_path) {
             Ok(text) => Uuid::try_parse(text.trim()).map_err(|_| SpoolError::BadId(id_path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => new_id(folder).map_err(io_at(&id_path))?,
             Err(error) => return Err(io_at(&id_path)(error)),
         };
         Ok(Self { folder: folder.to_owned(), id: id.to_string(), _lock: lock })
+    }
+
+    /// Opens a spool that another gateway has left. Makes none.
+    pub fn open_left(folder: &Path) -> Result<Self, SpoolError> {
+        match folder.join(ID).try_exists() {
+            Ok(false) => Err(SpoolError::NotASpool(folder.to_owned())),
+            _ => Self::open(folder),
+        }
     }
 
     pub fn folder(&self) -> &Path {
@@ -90,7 +103,7 @@ fn new_id(folder: &Path) -> io::Result<Uuid> {
     let mut file = create_private(&beside)?;
     writeln!(file, "{id}")?;
     file.sync_all()?;
-    std::fs::rename(&beside, folder.join("id"))?;
+    std::fs::rename(&beside, folder.join(ID))?;
     sync_folder(folder)?;
     Ok(id)
 }
@@ -132,6 +145,15 @@ mod tests {
         std::fs::write(folder.path().join("id"), "mine").unwrap();
         assert!(matches!(Spool::open(folder.path()), Err(SpoolError::BadId(_))));
         assert_eq!(std::fs::read_to_string(folder.path().join("id")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_folder_that_is_no_spool_is_not_made_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(Spool::open_left(folder.path()), Err(SpoolError::NotASpool(path)) if path == folder.path()));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let id = Spool::open(folder.path()).unwrap().id().to_owned();
+        assert_eq!(Spool::open_left(folder.path()).unwrap().id(), id);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::admin::{self, Readiness};
 use crate::auth::lookup::Lookup;
 use crate::auth::watch::Watch;
 use crate::clock;
-use crate::config::{Config, StoreUrl};
+use crate::config::Config;
 use crate::drain::Tasks;
 use crate::limits::{Authority, Limiter};
 use crate::listen::bind::{self, BindError};
@@ -80,8 +80,7 @@ impl App {
 
         let metrics = Arc::<Metrics>::default();
         let spool = Arc::new(Spool::open(&config.usage.spool)?);
-        let StoreUrl::Sqlite(file) = &config.store.url;
-        let store = Store::new(file, config.store.pool_size, config.store.timeout);
+        let store = Store::open(&config.store);
         bring_tables_up(&store, &tasks).await?;
         let redis = match &config.redis {
             Some(redis) => Some(Redis::connect(redis, &metrics, &tasks).await),
@@ -170,16 +169,25 @@ async fn bring_tables_up(store: &Store, tasks: &Tasks) -> Result<(), StartError>
             tracing::error!(%error, "the store cannot be reached; it is asked again until it answers");
             let (store, stop) = (store.clone(), tasks.clone());
             tasks.spawn(async move {
-                while !stop.is_stopping() && store.ensure_migrated().await.is_err() {
-                    tokio::select! {
-                        () = tokio::time::sleep(MIGRATE_AGAIN) => {}
-                        () = stop.stopping() => {}
-                    }
+                tokio::select! {
+                    () = bring_tables_up_once_it_answers(&store, error) => {}
+                    () = stop.stopping() => {}
                 }
             });
             Ok(())
         }
         Err(error) => Err(StartError::Store(error)),
+    }
+}
+
+/// Says each thing once: a database without tables waits for somebody to make them.
+async fn bring_tables_up_once_it_answers(store: &Store, mut told: StoreError) {
+    while let Err(error) = store.ensure_migrated().await {
+        if error.to_string() != told.to_string() {
+            tracing::error!(%error, "the store cannot be used yet");
+            told = error;
+        }
+        tokio::time::sleep(MIGRATE_AGAIN).await;
     }
 }
 

@@ -6,6 +6,8 @@
 //!   before a revocation cannot bring the key back.
 //! - At `cache_ttl` a key is asked for again in the background and serves on meanwhile. It stops serving, and waits for an
 //!   answer, once the store has been out of contact for `stale_if_error`.
+//! - Once the changes could not be followed for a while, every key held is in doubt: it is asked for again and the answer waited
+//!   for, but not for long. A store that cannot be asked then leaves the key as it was, within `stale_if_error`.
 //! - Unknown hashes are remembered apart from known keys, so that a flood of made-up ones pushes out no real one.
 
 use std::collections::HashMap;
@@ -23,6 +25,7 @@ use crate::clock;
 use crate::config;
 use crate::drain::Tasks;
 use crate::limits::Limiter;
+use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::FoundKey;
 use crate::observe::metrics::{Layer, LookupResult, Metrics};
@@ -33,8 +36,10 @@ use crate::store::{Store, StoreError};
 const UNKNOWN_TTL: u64 = 10_000;
 /// How many unknown keys are remembered.
 const UNKNOWN_CAPACITY: usize = 65_536;
-/// The change log is read many times a second; contact this old is as good as none. Milliseconds.
+/// Changes are followed several times a second; contact this old is as good as none. Milliseconds.
 const CONTACT_SLACK: u64 = 2_000;
+/// How long a request waits for word on a key in doubt: within what a known key may cost at most, 250 ms.
+const DOUBT_WAITS: Duration = Duration::from_millis(200);
 
 type Answer = Result<Option<Arc<KnownKey>>, StoreError>;
 
@@ -45,6 +50,8 @@ pub struct Lookup {
     flights: Mutex<HashMap<KeyHash, Flight, HashIsHashed>>,
     foreign: AtomicBool,
     contact: AtomicU64,
+    /// Keys confirmed until then are in doubt.
+    doubted: AtomicU64,
     started: Instant,
     cache_ttl: u64,
     stale_if_error: u64,
@@ -80,6 +87,7 @@ impl Lookup {
             // Until the store has said otherwise, any key may be one from elsewhere.
             foreign: AtomicBool::new(true),
             contact: AtomicU64::new(0),
+            doubted: AtomicU64::new(0),
             started: clock::monotonic(),
             cache_ttl: millis(rules.cache_ttl),
             stale_if_error: millis(rules.stale_if_error),
@@ -99,6 +107,9 @@ impl Lookup {
         let now = self.now();
         if let Some(known) = self.known.get(&hash) {
             if self.may_serve(&known, now) {
+                if known.confirmed_at() <= self.doubted.load(Ordering::Acquire) {
+                    return self.resolve(hash, known).await;
+                }
                 self.metrics.lookup(Layer::Memory, LookupResult::Hit);
                 if now > known.confirmed_at() + self.cache_ttl && known.begin_refresh() {
                     drop(self.ask(hash));
@@ -110,10 +121,7 @@ impl Lookup {
             return Ok(None);
         }
         self.metrics.lookup(Layer::Memory, LookupResult::Miss);
-        match self.ask(hash).await {
-            Ok(answer) => answer,
-            Err(_) => Err(StoreError::Unavailable("the gateway is shutting down".into())),
-        }
+        self.answer(hash).await
     }
 
     /// Whether keys without our checksum can exist at all.
@@ -125,9 +133,9 @@ impl Lookup {
         self.foreign.store(exist, Ordering::Relaxed);
     }
 
-    /// The store answered just now, and told of every change until now.
-    pub(super) fn in_contact(&self) {
-        self.contact.store(self.now(), Ordering::Relaxed);
+    /// Every change until then is known here.
+    pub(super) fn in_contact(&self, then: Instant) {
+        self.contact.store(self.millis_at(then), Ordering::Relaxed);
     }
 
     /// Forgets what was changed.
@@ -140,12 +148,33 @@ impl Lookup {
         self.unknown.remove(hash);
     }
 
-    /// Forgets everything: it is not known what was changed.
-    pub(super) fn forget_all(&self) {
+    /// Forgets every secret of a key. Looks at all that is held.
+    pub(super) fn forget_key(&self, key_id: &KeyId) {
         let mut flights = self.flights();
         flights.values_mut().for_each(|flight| flight.voided = true);
-        self.known.clear();
+        self.known.retain(|_, known| known.key.record.key_id != *key_id);
+    }
+
+    /// Anything may have been changed.
+    pub(super) fn doubt_all(&self) {
+        let mut flights = self.flights();
+        flights.values_mut().for_each(|flight| flight.voided = true);
+        self.doubted.store(self.now(), Ordering::Release);
         self.unknown.clear();
+    }
+
+    /// What the store says of a key in doubt; the key as it was where the store cannot say.
+    async fn resolve(self: &Arc<Self>, hash: KeyHash, known: Arc<KnownKey>) -> Answer {
+        self.metrics.lookup(Layer::Memory, LookupResult::Miss);
+        match tokio::time::timeout(DOUBT_WAITS, self.answer(hash)).await {
+            Err(_) | Ok(Err(StoreError::Unavailable(_) | StoreError::Timeout(_))) => Ok(Some(known)),
+            Ok(answer) => answer,
+        }
+    }
+
+    async fn answer(self: &Arc<Self>, hash: KeyHash) -> Answer {
+        let gone = |_| Err(StoreError::Unavailable("the gateway is shutting down".into()));
+        self.ask(hash).await.unwrap_or_else(gone)
     }
 
     /// Serves on while the store was in contact within `stale_if_error`, whether by the change log or by an answer on this key.
@@ -227,7 +256,11 @@ impl Lookup {
 
     /// Milliseconds since the start.
     fn now(&self) -> u64 {
-        millis(clock::monotonic().duration_since(self.started))
+        self.millis_at(clock::monotonic())
+    }
+
+    fn millis_at(&self, instant: Instant) -> u64 {
+        millis(instant.saturating_duration_since(self.started))
     }
 }
 
@@ -267,3 +300,6 @@ impl std::hash::Hasher for FirstBytes {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests;

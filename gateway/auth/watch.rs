@@ -1,27 +1,23 @@
-//! Follows the store's change log, so that what is held here is never older than the last look at it.
+//! Follows what changes in the store, so that what is held here is never older than the last word from there.
 //!
-//! What must stay true here: a version is reported as seen only after everything up to it was forgotten here.
+//! What must stay true here: a change is applied as soon as it is heard of, without asking anybody anything; who waits for that
+//! hears of it only afterwards.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::lookup::Lookup;
-use crate::clock;
 use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::observe::metrics::Metrics;
-use crate::store::{Change, Changed, Store, StoreError};
+use crate::store::{Change, ChangeFeed, News, Store, StoreError};
 
-/// A change is promised to be seen within half a second.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often a gateway says that it lives, where nothing changes.
-const REPORT_EVERY: u32 = 20;
-/// How often old rows of the change log are removed, in looks.
-const PRUNE_EVERY: u32 = 6_000;
-/// Longer than any gateway is left behind without being told that everything is stale.
-const KEEP_CHANGES: Duration = Duration::from_hours(1);
+/// Until a question that had no answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// One gateway's reader of the change log.
+/// One gateway's follower of the changes.
 pub struct Watch {
     pub gateway_id: String,
     pub store: Store,
@@ -33,75 +29,65 @@ pub struct Watch {
 impl Watch {
     /// Runs until `tasks` stop.
     pub async fn run(self, tasks: Tasks) {
-        let mut cursor = None;
-        let mut looks: u32 = 0;
-        while !tasks.is_stopping() {
-            match self.look(&mut cursor, looks).await {
-                Ok(()) => self.set_up(true, None),
-                Err(error) => self.set_up(false, Some(&error)),
-            }
-            looks = looks.wrapping_add(1);
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = tasks.stopping() => {}
-            }
+        let (keys_changed, changes_of_keys) = watch::channel(());
+        tokio::select! {
+            () = self.follow(&keys_changed) => {}
+            () = self.look_for_foreign_keys(changes_of_keys) => {}
+            () = tasks.stopping() => {}
         }
         let _ = self.store.forget_gateway(&self.gateway_id).await;
     }
 
-    /// The first look takes its place in the log *before* it forgets everything, so nothing falls between.
-    async fn look(&self, cursor: &mut Option<i64>, looks: u32) -> Result<(), StoreError> {
-        let Some(seen) = *cursor else {
-            let start = self.store.change_cursor().await?;
-            self.forget_all().await?;
-            *cursor = Some(start);
-            return self.report(start).await;
-        };
-        let changes = self.store.changes_since(seen).await?;
-        self.lookup.in_contact();
-        if changes.upto != seen {
-            match changes.changed {
-                Changed::These(changes) => self.apply(changes).await?,
-                Changed::Anything => self.forget_all().await?,
+    async fn follow(&self, keys_changed: &watch::Sender<()>) {
+        let mut feed = ChangeFeed::new(&self.store, &self.gateway_id);
+        loop {
+            match feed.next().await {
+                Ok(news) => {
+                    self.apply(news, keys_changed);
+                    self.set_up(true, None);
+                    if let Err(error) = feed.applied().await {
+                        tracing::debug!(%error, "this gateway could not report itself");
+                    }
+                }
+                Err(error) => self.set_up(false, Some(&error)),
             }
-            *cursor = Some(changes.upto);
         }
-        if changes.upto != seen || looks.is_multiple_of(REPORT_EVERY) {
-            self.report(changes.upto).await?;
-        }
-        if looks.is_multiple_of(PRUNE_EVERY) {
-            self.store.prune_changes(clock::now().minus(KEEP_CHANGES)).await?;
-        }
-        Ok(())
     }
 
-    async fn apply(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        for change in changes {
+    fn apply(&self, news: News, keys_changed: &watch::Sender<()>) {
+        if news.changes.iter().any(|change| !matches!(change, Change::Limit(_))) {
+            self.lookup.set_foreign(true);
+            keys_changed.send_replace(());
+        }
+        for change in news.changes {
             match change {
-                Change::Key(hash) => self.lookup.forget(&hash),
+                Change::Secret(hash) => self.lookup.forget(&hash),
+                Change::Key(key_id) => self.lookup.forget_key(&key_id),
                 Change::Limit(key_id) => self.limiter.reset(&key_id),
+                Change::Anything => {
+                    self.lookup.doubt_all();
+                    self.limiter.reset_all();
+                }
             }
         }
-        self.look_for_foreign_keys().await
+        self.lookup.in_contact(news.contact);
     }
 
-    async fn forget_all(&self) -> Result<(), StoreError> {
-        self.lookup.forget_all();
-        self.limiter.reset_all();
-        self.look_for_foreign_keys().await
-    }
-
-    async fn look_for_foreign_keys(&self) -> Result<(), StoreError> {
-        self.lookup.set_foreign(self.store.has_foreign_keys().await?);
-        Ok(())
-    }
-
-    /// Others only wait for this in `keys revoke --wait`; a store that cannot be written to must not stop the reading.
-    async fn report(&self, version: i64) -> Result<(), StoreError> {
-        if let Err(error) = self.store.report_gateway(&self.gateway_id, version).await {
-            tracing::debug!(%error, "this gateway could not report itself");
+    /// Until it is answered, any key may be one from elsewhere. Asked apart, so that no change waits for it.
+    async fn look_for_foreign_keys(&self, mut changes: watch::Receiver<()>) {
+        while changes.changed().await.is_ok() {
+            let exist = loop {
+                changes.mark_unchanged();
+                match self.store.has_foreign_keys().await {
+                    Ok(exist) => break exist,
+                    Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+                }
+            };
+            // An answer from before the last change says nothing.
+            if !changes.has_changed().unwrap_or(true) {
+                self.lookup.set_foreign(exist);
+            }
         }
-        Ok(())
     }
 
     fn set_up(&self, up: bool, error: Option<&StoreError>) {

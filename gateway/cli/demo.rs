@@ -14,7 +14,7 @@ use tokio::runtime::Builder;
 
 use super::{Common, output::Output, serve};
 use crate::clock;
-use crate::config::{self, Config, StoreUrl};
+use crate::config::{self, Config};
 use crate::keyring::{self, CreatedKey, NewKey};
 use crate::model::address::IpNetSet;
 use crate::model::api_key::Environment;
@@ -81,8 +81,7 @@ fn configuration(app: SocketAddr, folder: &Path) -> anyhow::Result<Config> {
 }
 
 fn create_key(config: &Config) -> anyhow::Result<CreatedKey> {
-    let StoreUrl::Sqlite(file) = &config.store.url;
-    let store = Store::new(file, config.store.pool_size, config.store.timeout);
+    let store = Store::open(&config.store);
     let new = NewKey {
         user_id: "demo".into(),
         name: "Demo Key".to_owned(),

@@ -1,20 +1,15 @@
 //! `limits`: what a key has used of its hour.
 
-use std::sync::Arc;
-
 use clap::Subcommand;
 use serde::Serialize;
 use tracing::info;
 
 use super::output;
 use super::tools::Tools;
-use crate::drain::Tasks;
 use crate::keyring;
-use crate::limits::Authority;
 use crate::model::ids::KeyId;
 use crate::model::quota::HourWindow;
 use crate::model::timestamp::Timestamp;
-use crate::redis::Redis;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -35,7 +30,7 @@ pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
         Command::Show { key_id } => key_id,
         Command::Reset { key_id } => {
             keyring::show(&tools.store, &key_id).await?;
-            authority(tools).await.reset_hour(&key_id).await?;
+            tools.authority().await.reset_hour(&key_id).await?;
             info!(%key_id, "limit reset");
             key_id
         }
@@ -45,18 +40,9 @@ pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
 
 async fn show(key_id: &KeyId, tools: &Tools) -> anyhow::Result<()> {
     let record = keyring::show(&tools.store, key_id).await?;
-    let (now, used) = authority(tools).await.hour_usage(key_id).await?;
+    let (now, used) = tools.authority().await.hour_usage(key_id).await?;
     let usage = HourUsage::new(record.rate_limit_per_hour, used, now);
     tools.output.print(&usage, || usage.in_words())
-}
-
-/// The same one that the gateways ask.
-async fn authority(tools: &Tools) -> Authority {
-    let redis = match &tools.config.redis {
-        Some(redis) => Some(Redis::connect(redis, &Arc::default(), &Tasks::new()).await),
-        None => None,
-    };
-    Authority::new(tools.store.clone(), redis)
 }
 
 #[derive(Debug, PartialEq, Serialize)]

@@ -23,7 +23,7 @@ pub struct Upstream {
 }
 
 /// Where one server of an upstream listens: `http://host:port`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServerAddress {
     /// A name or an address, without brackets.
     pub host: String,

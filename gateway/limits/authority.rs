@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use super::lease_file::LeftOver;
+use super::left_over;
 use super::redis::{News, RedisHours};
 use crate::clock;
 use crate::model::ids::KeyId;
-use crate::model::lease::{Grant, LeaseAnswer, LeaseReport, LeaseRequest};
+use crate::model::lease::{LeaseAnswer, LeaseRequest};
 use crate::model::timestamp::Timestamp;
 use crate::redis::{Redis, RedisError};
 use crate::store::{Store, StoreError};
-
-/// Leases settled in one transaction of the store.
-const AT_ONCE: usize = 256;
 
 #[derive(Debug)]
 pub enum Authority {
@@ -87,18 +85,13 @@ impl Authority {
         }
     }
 
-    /// Ends what an earlier run on this spool left.
-    pub(super) async fn settle_earlier_run(&self, spool_id: &str, left_over: &LeftOver) -> Result<(), AuthorityError> {
-        let store = match self {
-            Self::Store(store) => store,
-            Self::Redis { hours, .. } => return Ok(hours.settle_earlier_run(spool_id, left_over).await?),
-        };
-        let leases = store.leases_of(spool_id).await?;
-        let end = |lease: &Grant| LeaseReport { id: lease.id, spent: left_over.spent_of(lease), finished: true };
-        for some in leases.chunks(AT_ONCE) {
-            store.settle_leases(some.iter().map(end).collect(), vec![]).await?;
+    /// Ends what a gateway that was killed held, and returns how many leases that were. The file may be cleared once this has
+    /// returned without an error, and not before.
+    pub(super) async fn settle_left_over(&self, left_over: &LeftOver, spool_id: &str) -> Result<usize, AuthorityError> {
+        match self {
+            Self::Store(store) => Ok(left_over::settle(left_over, spool_id, store).await?),
+            Self::Redis { hours, .. } => Ok(hours.settle_left_over(left_over, spool_id).await?),
         }
-        Ok(())
     }
 
     /// Finds out whether it can be asked, and says how many gateways share it, as far as it knows.

@@ -11,6 +11,7 @@ mod authority;
 mod cell;
 mod lease;
 mod lease_file;
+mod left_over;
 mod redis;
 mod rounds;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use self::cell::{Cells, Taken};
 use self::lease::Question;
 pub use self::lease::Verdict;
 use self::lease_file::{LeaseFile, LeftOver};
+pub use self::left_over::{SettleError, settle_spool};
 use crate::clock;
 use crate::config::OnAuthorityFailure;
 use crate::drain::Tasks;
@@ -43,6 +45,9 @@ use crate::store::StoreError;
 /// For one question. A request that waits longer is worse off than one decided here. When many requests share the last permits,
 /// one may wait for several questions, each of which admitted others.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Leases, of a cell each, told of in one transaction: requests that need a lease wait behind it for milliseconds.
+const LEASES_AT_ONCE: usize = 256;
 
 /// The limits of all keys in this gateway. Shared by the workers and the background.
 #[derive(Debug)]

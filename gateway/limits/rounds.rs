@@ -8,14 +8,12 @@ use std::time::{Duration, Instant};
 use super::cell::Cell;
 use super::lease::Report;
 use super::redis::News;
-use super::{AuthorityError, Limiter, PATIENCE};
+use super::{AuthorityError, LEASES_AT_ONCE, Limiter, PATIENCE};
 use crate::clock;
 
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(500);
 /// With the pause between rounds: what is not used goes back within a second.
 const IDLE: Duration = Duration::from_millis(500);
-/// Cells in one transaction: requests that need a lease wait behind it for milliseconds.
-const CELLS_AT_ONCE: usize = 256;
 
 impl Limiter {
     pub(super) async fn start_rounds(self: &Arc<Self>) {
@@ -35,7 +33,7 @@ impl Limiter {
     pub(super) async fn round(&self, idle: Duration) {
         let mut left_over = self.left_over.lock().await;
         if let Some(of_earlier_run) = &*left_over {
-            if let Err(error) = self.authority.settle_earlier_run(&self.spool_id, of_earlier_run).await {
+            if let Err(error) = self.authority.settle_left_over(of_earlier_run, &self.spool_id).await {
                 return self.lost(&error);
             }
             self.file.clear();
@@ -52,7 +50,7 @@ impl Limiter {
         if (self.authority.counts_gateways() || self.is_away.load(Ordering::Relaxed)) && !self.beat().await {
             return;
         }
-        for some in cells.chunks(CELLS_AT_ONCE) {
+        for some in cells.chunks(LEASES_AT_ONCE) {
             let now = clock::now();
             let reports: Vec<_> = some.iter().filter_map(|cell| Some((&**cell, cell.report(now, idle)?))).collect();
             if !reports.is_empty() && !self.settle(&reports).await {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::fmt::temporal::DateTimePrinter;
+use jiff::tz::Offset;
+
 /// Milliseconds since 1970-01-01T00:00:00Z. Instants before it do not occur here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
@@ -43,12 +46,12 @@ impl Timestamp {
 
     /// RFC 3339 with milliseconds and a numeric offset, as existing clients parse it: `2026-11-22T10:00:00.000+00:00`.
     pub fn to_rfc3339(self) -> String {
-        format!("{}+00:00", self.zoned("%Y-%m-%dT%H:%M:%S%.3f"))
+        format!("{}+00:00", self.printed(b'T'))
     }
 
     /// The form SQLite's own date functions use, so that text compares in order: `2026-11-22 10:00:00.000`.
     pub fn to_sql_text(self) -> String {
-        self.zoned("%Y-%m-%d %H:%M:%S%.3f")
+        self.printed(b' ')
     }
 
     /// Reads RFC 3339, or the same with a space for the `T`, with or without fraction and offset (none means UTC).
@@ -61,12 +64,14 @@ impl Timestamp {
         u64::try_from(parsed.as_millisecond()).ok().map(Self)
     }
 
-    fn zoned(self, format: &str) -> String {
+    /// `2026-11-22T10:00:00.000` with this for the `T`. Written for every row of usage: `strftime` takes four times as long.
+    fn printed(self, separator: u8) -> String {
         let instant = i64::try_from(self.0)
             .ok()
             .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
             .unwrap_or(jiff::Timestamp::MAX);
-        instant.strftime(format).to_string()
+        let printer = DateTimePrinter::new().separator(separator).precision(Some(3));
+        printer.datetime_to_string(&Offset::UTC.to_datetime(instant))
     }
 }
 

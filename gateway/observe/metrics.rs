@@ -3,7 +3,7 @@
 //! What must stay true here: a worker counts in its own [`Shard`], which no other worker touches, so that counting costs no
 //! core a wait for another. No label ever holds a key, a user or a path that a client chose.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -113,7 +113,7 @@ impl LookupResult {
 }
 
 /// How a request fared at the gates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AuthResult {
     Ok,
     /// Let in without a key.
@@ -146,7 +146,7 @@ impl AuthResult {
 }
 
 /// How an upstream fared with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UpstreamResult {
     Ok,
     Unreachable,
@@ -169,14 +169,14 @@ impl UpstreamResult {
 }
 
 /// The number of a route's label; [`RouteLabel::NONE`] where no route was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteLabel(usize);
 
 impl RouteLabel {
     pub const NONE: Self = Self(0);
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UpstreamLabel(usize);
 
 /// Upper bounds of the histograms' buckets, in microseconds.
@@ -212,10 +212,10 @@ pub struct Shard {
 
 #[derive(Clone, Debug, Default)]
 pub struct Tallies {
-    pub requests: HashMap<(RouteLabel, Option<&'static str>, u16), u64>,
-    pub auth: HashMap<AuthResult, u64>,
-    pub upstream: HashMap<(UpstreamLabel, UpstreamResult), u64>,
-    pub durations: HashMap<RouteLabel, Histogram>,
+    pub requests: BTreeMap<(RouteLabel, Option<&'static str>, u16), u64>,
+    pub auth: BTreeMap<AuthResult, u64>,
+    pub upstream: BTreeMap<(UpstreamLabel, UpstreamResult), u64>,
+    pub durations: BTreeMap<RouteLabel, Histogram>,
     pub overhead: Histogram,
 }
 

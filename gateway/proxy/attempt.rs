@@ -3,11 +3,13 @@
 //! What must stay true here: the body is given away only on a connection that stands; what may have reached an app goes out
 //! again only by the rules of `upstream/retry.rs`.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 
 use super::failure::Failure;
 use super::worker::Worker;
@@ -24,12 +26,10 @@ pub struct Answered {
     pub connection: Connection,
 }
 
-/// What is sent, in a form that can be sent again.
+/// What is sent.
 pub struct Outgoing {
-    pub method: Method,
-    pub uri: Uri,
-    pub headers: HeaderMap,
-    pub body: RequestBody,
+    /// Taken by an attempt; there again after it where it may be sent again.
+    pub request: Option<Request<RequestBody>>,
     /// How the body goes; `None` without one.
     pub upload: Option<Arc<Upload>>,
 }
@@ -39,138 +39,111 @@ struct Miss {
     failed: Failed,
     failure: Failure,
     reused: bool,
-    /// What can be sent again.
-    unsent: Option<Outgoing>,
 }
 
 /// Tries servers and connections until one answers or the rules say stop.
-pub async fn forward(worker: &Worker, servers: &Servers, forward: &Forward, outgoing: Outgoing) -> Result<Answered, Failure> {
-    let (method, has_body) = (outgoing.method.clone(), outgoing.upload.is_some());
+pub async fn forward(worker: &Worker, servers: &Servers, forward: &Forward, mut outgoing: Outgoing) -> Result<Answered, Failure> {
+    let method = outgoing.request.as_ref().map(Request::method).cloned().unwrap_or_default();
     let mut candidates = servers.in_turn();
     let mut server = candidates.next().expect("an upstream has a server");
     let mut pooled = true;
-    let mut next = Some(outgoing);
-    while let Some(outgoing) = next.take() {
-        let miss = match attempt(worker, server, forward, outgoing, pooled).await {
+    loop {
+        let miss = match attempt(worker, server, forward, &mut outgoing, pooled).await {
             Ok(answered) => return Ok(answered),
             Err(miss) => miss,
         };
         let tried = retry::Attempt {
             failed: miss.failed,
             method: &method,
-            has_body,
+            has_body: outgoing.upload.is_some(),
             reused: miss.reused,
             servers_left: candidates.len(),
         };
-        match (retry::next(tried), miss.unsent) {
-            (Next::OtherServer, Some(unsent)) => {
-                server = candidates.next().expect("the table saw one left");
-                next = Some(unsent);
-            }
-            (Next::FreshConnection, Some(unsent)) => {
-                pooled = false;
-                next = Some(unsent);
-            }
-            _ => return Err(miss.failure),
+        match retry::next(tried) {
+            _ if outgoing.request.is_none() => return Err(miss.failure),
+            Next::OtherServer => server = candidates.next().expect("the table saw one left"),
+            Next::FreshConnection => pooled = false,
+            Next::GiveUp => return Err(miss.failure),
         }
     }
-    Err(Failure::Internal)
 }
 
 async fn attempt(
     worker: &Worker,
     server: &Arc<Server>,
     forward: &Forward,
-    outgoing: Outgoing,
+    outgoing: &mut Outgoing,
     pooled: bool,
 ) -> Result<Answered, Miss> {
-    let connection = match worker.pool.lend(server).filter(|_| pooled) {
+    let lent = if pooled { worker.pool.lend(server) } else { None };
+    let connection = match lent {
         Some(connection) => connection,
-        None => match worker.pool.connect(server, forward.upstream.connect_timeout).await {
-            Ok(connection) => connection,
-            Err(error) => return Err(not_connected(&error, outgoing)),
-        },
+        None => worker.pool.connect(server, forward.upstream.connect_timeout).await.map_err(|error| not_connected(&error))?,
     };
     send(connection, forward.response_timeout, outgoing).await
 }
 
-fn not_connected(error: &ConnectError, outgoing: Outgoing) -> Miss {
+fn not_connected(error: &ConnectError) -> Miss {
     tracing::warn!(%error, "no connection to the upstream");
     let failure = match error {
         ConnectError::Refused(..) => Failure::UpstreamUnreachable,
         ConnectError::Timeout(..) => Failure::UpstreamTimeout,
     };
-    Miss { failed: Failed::Connect, failure, reused: false, unsent: Some(outgoing) }
+    Miss { failed: Failed::Connect, failure, reused: false }
 }
 
-async fn send(mut connection: Connection, patience: Duration, outgoing: Outgoing) -> Result<Answered, Miss> {
+async fn send(mut connection: Connection, patience: Duration, outgoing: &mut Outgoing) -> Result<Answered, Miss> {
     let reused = connection.reused;
-    let upload = outgoing.upload.clone();
-    // Only what may be sent again is kept: a bodiless, idempotent request on a connection that may be dying.
-    let kept = (reused && upload.is_none() && outgoing.method.is_idempotent()).then(|| copy(&outgoing));
-    let sent = connection.sender.try_send_request(into_request(outgoing));
-    tokio::pin!(sent);
+    let request = outgoing.request.take().expect("an attempt is made only with something to send");
+    if retry::may_go_twice(request.method(), outgoing.upload.is_some(), reused) {
+        outgoing.request = Some(copy(&request));
+    }
+    let mut sent = pin!(connection.sender.try_send_request(request));
     loop {
+        let upload = outgoing.upload.as_deref();
         let answered = match patience.is_zero() {
             true => Ok(sent.as_mut().await),
-            false => tokio::time::timeout(remaining(patience, upload.as_deref()), sent.as_mut()).await,
+            false => tokio::time::timeout(remaining(patience, upload), sent.as_mut()).await,
         };
         return match answered {
             Ok(Ok(response)) => Ok(Answered { response, connection }),
-            Ok(Err(mut error)) => {
-                let unsent = error.take_message().map(|request| out_of_request(request, upload.clone()));
-                Err(missed(error.error(), upload.as_deref(), reused, unsent, kept))
-            }
+            Ok(Err(error)) => Err(missed(error, outgoing, reused)),
             // The upstream's time begins when it has the whole request.
-            Err(_) if silence(upload.as_deref()).is_some_and(|silence| silence < patience) => continue,
-            Err(_) => Err(Miss { failed: Failed::BadAnswer, failure: Failure::UpstreamTimeout, reused, unsent: None }),
+            Err(_) if silence(upload).is_some_and(|silence| silence < patience) => continue,
+            Err(_) => Err(Miss { failed: Failed::BadAnswer, failure: Failure::UpstreamTimeout, reused }),
         };
     }
 }
 
-fn missed(error: &hyper::Error, upload: Option<&Upload>, reused: bool, unsent: Option<Outgoing>, kept: Option<Outgoing>) -> Miss {
-    let by_client = match upload.and_then(Upload::end) {
+fn missed(mut error: TrySendError<Request<RequestBody>>, outgoing: &mut Outgoing, reused: bool) -> Miss {
+    let unsent = error.take_message();
+    let error = error.into_error();
+    let by_client = match outgoing.upload.as_deref().and_then(Upload::end) {
         Some(End::TooLarge) => Some(Failure::BodyTooLarge),
         Some(End::Stalled) => Some(Failure::RequestTimeout),
         Some(End::Broken) if error.is_user() => Some(Failure::BadRequest("the request body is broken off or malformed")),
         _ => None,
     };
     if let Some(failure) = by_client {
-        return Miss { failed: Failed::BadAnswer, failure, reused, unsent: None };
+        return Miss { failed: Failed::BadAnswer, failure, reused };
     }
     if unsent.is_some() {
-        return Miss { failed: Failed::NotSent, failure: Failure::UpstreamUnreachable, reused, unsent };
+        outgoing.request = unsent;
+        return Miss { failed: Failed::NotSent, failure: Failure::UpstreamUnreachable, reused };
     }
     tracing::debug!(%error, "the upstream gave no answer");
     if error.is_parse() || error.is_parse_too_large() {
-        let failure = Failure::UpstreamProtocol("the answer is no HTTP");
-        return Miss { failed: Failed::BadAnswer, failure, reused, unsent: None };
+        return Miss { failed: Failed::BadAnswer, failure: Failure::UpstreamProtocol("the answer is no HTTP"), reused };
     }
-    Miss { failed: Failed::NoAnswer, failure: Failure::UpstreamUnreachable, reused, unsent: kept }
+    Miss { failed: Failed::NoAnswer, failure: Failure::UpstreamUnreachable, reused }
 }
 
-fn copy(outgoing: &Outgoing) -> Outgoing {
-    Outgoing {
-        method: outgoing.method.clone(),
-        uri: outgoing.uri.clone(),
-        headers: outgoing.headers.clone(),
-        body: RequestBody::Empty,
-        upload: None,
-    }
-}
-
-fn into_request(outgoing: Outgoing) -> Request<RequestBody> {
-    let mut request = Request::new(outgoing.body);
-    *request.method_mut() = outgoing.method;
-    *request.uri_mut() = outgoing.uri;
-    *request.version_mut() = Version::HTTP_11;
-    *request.headers_mut() = outgoing.headers;
-    request
-}
-
-fn out_of_request(request: Request<RequestBody>, upload: Option<Arc<Upload>>) -> Outgoing {
-    let (parts, body) = request.into_parts();
-    Outgoing { method: parts.method, uri: parts.uri, headers: parts.headers, body, upload }
+fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::Empty);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    copy
 }
 
 /// What is left of the upstream's time; it begins again with each byte of the request.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -74,8 +74,11 @@ impl Passage<'_> {
             parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
         let (body, upload) = self.body(incoming, &mut parts.headers, reserved);
-        let uri = Uri::from(target::forwarded(target, self.route, self.forward));
-        Outgoing { method: parts.method, uri, headers: parts.headers, body, upload }
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = target::forwarded(target, self.route, self.forward).into();
+        *request.headers_mut() = parts.headers;
+        Outgoing { request: Some(request), upload }
     }
 
     fn body(

@@ -226,8 +226,16 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
     };
     match headers.get(headers::X_REQUEST_ID).filter(is_sane) {
         Some(id) => id.clone(),
-        None => HeaderValue::from_str(&format!("{:032x}", fastrand::u128(..))).expect("hex digits are a value"),
+        None => made_up_id(),
     }
+}
+
+/// 32 hex digits.
+fn made_up_id() -> HeaderValue {
+    let random = fastrand::u128(..).to_ne_bytes();
+    let nibble = |place: usize| random[place / 2] >> (place % 2 * 4) & 15;
+    let digits: [u8; 32] = std::array::from_fn(|place| b"0123456789abcdef"[usize::from(nibble(place))]);
+    HeaderValue::from_bytes(&digits).expect("hex digits are a value")
 }
 
 fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<(), Failure> {

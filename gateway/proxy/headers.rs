@@ -23,11 +23,7 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub fn strip_request(headers: &mut HeaderMap, reserved: &ReservedHeaders) {
     let takes_trailers = headers.get_all(TE).iter().any(|te| tokens(te).any(|token| token.eq_ignore_ascii_case(b"trailers")));
     remove_named_by_connection(headers);
-    let doomed: Vec<HeaderName> =
-        headers.keys().filter(|name| is_hop_by_hop(name) || **name == EXPECT || reserved.covers(name)).cloned().collect();
-    for name in doomed {
-        headers.remove(name);
-    }
+    remove(headers, |name| is_hop_by_hop(name) || *name == EXPECT || reserved.covers(name));
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -36,9 +32,7 @@ pub fn strip_request(headers: &mut HeaderMap, reserved: &ReservedHeaders) {
 /// Removes from an upstream's answer what ends here.
 pub fn strip_response(headers: &mut HeaderMap) {
     remove_named_by_connection(headers);
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
+    remove(headers, is_hop_by_hop);
 }
 
 /// Tells the upstream who asked, how, and for which host. What a trusted proxy said of the latter two is kept.
@@ -110,6 +104,14 @@ fn append_peer(headers: &mut HeaderMap, peer: &HeaderValue) {
     headers.insert(X_FORWARDED_FOR, value);
 }
 
+/// In one pass, since most messages have nothing to remove.
+fn remove(headers: &mut HeaderMap, is_doomed: impl Fn(&HeaderName) -> bool) {
+    let doomed: Vec<HeaderName> = headers.keys().filter(|name| is_doomed(name)).cloned().collect();
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
 fn remove_named_by_connection(headers: &mut HeaderMap) {
     let names_another = |line: &HeaderValue| tokens(line).any(|token| names_header(token).is_some());
     if !headers.get_all(CONNECTION).iter().any(names_another) {
@@ -161,7 +163,9 @@ mod tests {
         let none = IdentityHeaders { user_id: None, key_id: None, key_name: None, environment: None, scopes: None };
         let mut headers = headers(lines);
         strip_request(&mut headers, &ReservedHeaders::new(&none));
-        headers.keys().map(ToString::to_string).collect()
+        let mut names: Vec<String> = headers.keys().map(ToString::to_string).collect();
+        names.sort_unstable();
+        names
     }
 
     #[test]
@@ -189,7 +193,7 @@ mod tests {
     #[test]
     fn the_frame_and_the_addressee_cannot_be_removed_by_a_connection_line() {
         let lines = [("connection", "host, content-length"), ("host", "a"), ("content-length", "1")];
-        assert_eq!(stripped(&lines).len(), 2);
+        assert_eq!(stripped(&lines), ["content-length", "host"]);
     }
 
     #[test]

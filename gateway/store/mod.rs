@@ -1,18 +1,26 @@
 //! Where keys, counts and usage are kept. The words here are the same for every kind of store.
 
+mod feed;
+#[cfg(test)]
+mod guarantees;
+mod migrations;
+pub mod postgres;
 pub mod sqlite;
+mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::address::IpNetSet;
-use crate::model::ids::{KeyId, UserId};
+use crate::model::ids::UserId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
 
-/// The store in use.
-pub type Store = sqlite::SqliteStore;
+pub use feed::{Change, ChangeFeed, News};
+pub use store::Store;
 
 /// Why a question to the store has no answer. "Not found" is an answer, not an error.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -73,6 +81,45 @@ pub struct KeyChanges {
     pub scopes: Update<Vec<String>>,
 }
 
+/// What is stored of a fresh secret.
+#[derive(Clone, Debug)]
+pub struct NewSecret {
+    pub hash: KeyHash,
+    /// The part that may be shown.
+    pub prefix: String,
+}
+
+impl KeyChanges {
+    fn apply_to(self, record: &mut KeyRecord) {
+        self.user_id.apply_to(&mut record.user_id);
+        self.name.apply_to(&mut record.name);
+        self.expires_at.apply_to(&mut record.expires_at);
+        self.is_active.apply_to(&mut record.is_active);
+        self.rate_limit_per_hour.apply_to(&mut record.rate_limit_per_hour);
+        self.allowed_ips.apply_to(&mut record.allowed_ips);
+        self.scopes.apply_to(&mut record.scopes);
+    }
+}
+
+impl<T> Update<T> {
+    fn apply_to(self, field: &mut T) {
+        if let Self::Set(value) = self {
+            *field = value;
+        }
+    }
+}
+
+/// The key, unless it was revoked: that is for good.
+fn changeable(record: KeyRecord) -> Result<KeyRecord, StoreError> {
+    let KeyRecord { key_id, revoked_at, .. } = &record;
+    match revoked_at.map(Timestamp::to_rfc3339) {
+        None => Ok(record),
+        Some(when) => Err(StoreError::Refused(format!(
+            "key {key_id} was revoked at {when} and cannot be changed any more; create a new one"
+        ))),
+    }
+}
+
 /// A key after its rotation.
 #[derive(Clone, Debug)]
 pub struct Rotated {
@@ -81,29 +128,12 @@ pub struct Rotated {
     pub previous_valid_until: Option<Timestamp>,
 }
 
-/// Something that changed in the store, by whomever.
+/// A gateway as it last reported itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// What a look-up of this secret answers.
-    Key(KeyHash),
-    /// This key's hour was reset.
-    Limit(KeyId),
-}
-
-/// What changed after a cursor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changes {
-    /// The cursor to go on from.
-    pub upto: i64,
-    pub changed: Changed,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
-    /// In the order they were made; none when nothing changed.
-    These(Vec<Change>),
-    /// Too much, or no longer known: whatever was read before may be stale.
-    Anything,
+pub struct GatewayReport {
+    pub gateway_id: String,
+    /// Since it reported.
+    pub silent_for: Duration,
 }
 
 /// Up to where a gateway's journal stands in the store.

@@ -3,7 +3,7 @@
 //! What must stay true here: a connection is lent to one request at a time, and only one that hyper says is ready for a
 //! request is lent; what is left over on it after an answer (bytes nobody asked for) makes hyper close it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const IDLE_MOST: usize = 256;
 
 #[derive(Debug, Default)]
 pub struct Pool {
-    idle: Mutex<HashMap<ServerAddress, Vec<Idle>>>,
+    idle: Mutex<BTreeMap<ServerAddress, Vec<Idle>>>,
     tasks: Tasks,
 }
 

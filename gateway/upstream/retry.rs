@@ -42,9 +42,14 @@ pub fn next(attempt: Attempt<'_>) -> Next {
     match attempt.failed {
         Failed::Connect if attempt.servers_left > 0 => Next::OtherServer,
         Failed::NotSent if attempt.reused => Next::FreshConnection,
-        Failed::NoAnswer if attempt.reused && !attempt.has_body && attempt.method.is_idempotent() => Next::FreshConnection,
+        Failed::NoAnswer if may_go_twice(attempt.method, attempt.has_body, attempt.reused) => Next::FreshConnection,
         Failed::Connect | Failed::NotSent | Failed::NoAnswer | Failed::BadAnswer => Next::GiveUp,
     }
+}
+
+/// Whether what may have arrived may be sent once more. Only then is a copy of it kept.
+pub fn may_go_twice(method: &Method, has_body: bool, reused: bool) -> bool {
+    reused && !has_body && method.is_idempotent()
 }
 
 #[cfg(test)]

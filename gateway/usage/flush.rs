@@ -46,8 +46,9 @@ struct Place {
     next: JournalPosition,
 }
 
+/// What is not written waits in the journal.
 #[derive(Debug, thiserror::Error)]
-enum FlushError {
+pub enum FlushError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the journal cannot be read: {0}")]
@@ -101,7 +102,7 @@ impl Flusher {
     }
 
     /// Writes all there is.
-    async fn flush(&mut self) -> Result<(), FlushError> {
+    pub async fn flush(&mut self) -> Result<(), FlushError> {
         let mut place = match self.place {
             Some(place) => place,
             None => self.find_place(self.store.usage_position(&self.spool_id).await?).await?,

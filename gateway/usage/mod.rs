@@ -6,14 +6,15 @@
 //! What must stay true here: `recorded` = `written` + `spooled` + `dropped`, but for what is on its way from one to the next.
 
 mod backlog;
+mod deliver;
 mod flush;
 mod journal;
 mod losses;
 mod record;
 mod recorder;
-mod retention;
 mod segment;
 mod sync;
+mod upkeep;
 mod writer;
 
 #[cfg(test)]
@@ -31,6 +32,8 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::backlog::Backlog;
+pub use self::deliver::{Delivered, deliver};
+pub use self::flush::FlushError;
 use self::flush::Flusher;
 use self::journal::Journal;
 pub use self::recorder::Recorder;
@@ -81,7 +84,7 @@ impl Usage {
     pub fn start(&self, store: &Store, runtime: &Handle) {
         let flusher = Flusher::new(self.backlog.clone(), store.clone(), self.spool.id(), &self.config);
         self.run(runtime, flusher.run(self.tasks.clone()));
-        self.run(runtime, retention::run(store.clone(), self.config.retention, self.tasks.clone()));
+        self.run(runtime, upkeep::run(store.clone(), self.config.retention, self.tasks.clone()));
     }
 
     /// Writes what was recorded to the journal, and the journal to the store, within `limit`. The workers have ended before.

@@ -10,6 +10,8 @@ use crate::clock;
 use crate::model::timestamp::Timestamp;
 use crate::model::usage_event::UsageEvent;
 use crate::store::JournalPosition;
+use crate::store::sqlite::SqliteStore;
+use crate::store::testing::{Place, hold_on_every_store};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -27,14 +29,18 @@ impl Fixture {
         self.folder.path().join("spool")
     }
 
-    fn open(&self) -> Usage {
-        let config = config::Usage {
+    fn config(&self) -> config::Usage {
+        config::Usage {
             enabled: true,
             retention: Duration::from_hours(30 * 24),
             spool: self.spool(),
             spool_max: 1 << 30,
             flush_interval: Duration::from_millis(1),
-        };
+        }
+    }
+
+    fn open(&self) -> Usage {
+        let config = self.config();
         let spool = Spool::open(&config.spool).unwrap();
         Usage::open(&config, Arc::new(spool), &self.metrics).unwrap()
     }
@@ -45,7 +51,11 @@ impl Fixture {
 
     /// It cannot be reached until [`bring_up`](Self::bring_up).
     fn store(&self) -> Store {
-        Store::new(self.database(), NonZeroUsize::MIN, Duration::from_secs(2))
+        self.store_with_timeout(Duration::from_secs(2))
+    }
+
+    fn store_with_timeout(&self, timeout: Duration) -> Store {
+        Store::Sqlite(SqliteStore::new(self.database(), NonZeroUsize::MIN, timeout))
     }
 
     async fn bring_up(&self, store: &Store) {
@@ -130,7 +140,7 @@ async fn a_store_that_was_away_gets_everything_in_order_when_it_is_back() {
 #[tokio::test]
 async fn a_batch_that_the_store_refused_for_a_while_is_written_once() {
     let fixture = Fixture::new();
-    let store = Store::new(fixture.database(), NonZeroUsize::MIN, Duration::from_millis(200));
+    let store = fixture.store_with_timeout(Duration::from_millis(200));
     let usage = fixture.open();
     fixture.bring_up(&store).await;
     usage.start(&store, &Handle::current());
@@ -191,6 +201,29 @@ async fn a_crash_after_the_store_has_a_batch_and_before_the_journal_forgot_it_wr
 fn segments(spool: &std::path::Path) -> Vec<(PathBuf, Vec<u8>)> {
     let numbers = segment::numbers(spool).unwrap().into_iter();
     numbers.map(|number| segment::path(spool, number)).map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+}
+
+hold_on_every_store! { what_a_lost_gateway_left_is_delivered_once_by_whoever_does_it_and_not_while_it_runs }
+
+async fn what_a_lost_gateway_left_is_delivered_once_by_whoever_does_it_and_not_while_it_runs(place: Place, store: Store) {
+    let fixture = Fixture::new();
+    let usage = fixture.open();
+    usage.start(&store, &Handle::current());
+    record(&usage, 0..1000);
+    assert!(matches!(Spool::open_left(&fixture.spool()), Err(SpoolError::InUse(_))));
+    usage.close(LIMIT).await;
+    let killed = fixture.open();
+    record(&killed, 1000..4000);
+    killed.recorder().record(&UsageEvent { timestamp: Timestamp::from_secs(1), ..event(4000) });
+    drop(killed);
+
+    let spool = Spool::open_left(&fixture.spool()).unwrap();
+    let delivered = deliver(&spool, &store, &fixture.config()).await.unwrap();
+    assert_eq!(delivered, Delivered { written: 3000, dropped: 1 });
+    let again = deliver(&spool, &store, &fixture.config()).await.unwrap();
+    assert_eq!(again, Delivered { written: 0, dropped: 0 });
+    assert_eq!(place.number("SELECT count(*) FROM api_key_usage"), 4000);
+    assert_eq!(place.number("SELECT count(DISTINCT response_bytes) FROM api_key_usage"), 4000);
 }
 
 #[tokio::test]

@@ -14,8 +14,7 @@ use crate::cli::tools::Tools;
 use crate::clock;
 use crate::keyring;
 use crate::model::ids::KeyId;
-use crate::store::sqlite::GatewayReport;
-use crate::store::{Store, StoreError};
+use crate::store::{GatewayReport, Store, StoreError};
 
 pub const NOTES: &str = "\
 Gateways that reach the store refuse the key at once; one that is cut off does
@@ -43,7 +42,7 @@ pub async fn run(args: &RevokeArgs, tools: &Tools) -> anyhow::Result<()> {
     keyring::revoke(&tools.store, &args.key_id, clock::now()).await?;
     info!(key_id = %args.key_id, "key revoked");
     let confirmations = match args.wait {
-        true => Some(wait_for_gateways(&tools.store).await?),
+        true => Some(wait_for_gateways(&tools.store, &args.key_id).await?),
         false => None,
     };
     let revoked = Revoked { key_id: args.key_id.as_str(), is_active: false, confirmations };
@@ -83,21 +82,21 @@ struct Confirmations {
     not_confirmed_by: Vec<String>,
 }
 
-/// Called after the revocation: what was changed last is the revocation or later.
-async fn wait_for_gateways(store: &Store) -> Result<Confirmations, StoreError> {
-    let version = store.change_cursor().await?;
+/// Called after the revocation: what is confirmed is the revocation too.
+async fn wait_for_gateways(store: &Store, key_id: &KeyId) -> Result<Confirmations, StoreError> {
+    let question = store.ask_confirmation(key_id).await?;
     let deadline = clock::monotonic() + PATIENCE;
-    let mut awaited: Vec<String> = alive(store.gateways().await?);
+    let mut awaited = alive(store.gateways().await?);
     let mut confirmed_by = Vec::new();
     while !awaited.is_empty() && clock::monotonic() < deadline {
-        let reports = store.gateways().await?;
-        awaited.retain(|gateway| match reports.iter().find(|report| report.gateway_id == *gateway) {
-            Some(report) if report.seen_version < version => true,
-            Some(_) => {
+        let confirmed = store.confirmed_by(question).await?;
+        let running = store.gateways().await?;
+        awaited.retain(|gateway| {
+            let has_confirmed = confirmed.contains(gateway);
+            if has_confirmed {
                 confirmed_by.push(gateway.clone());
-                false
             }
-            None => false,
+            !has_confirmed && running.iter().any(|report| report.gateway_id == *gateway)
         });
         tokio::time::sleep(POLL_INTERVAL).await;
     }

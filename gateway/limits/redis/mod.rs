@@ -112,8 +112,8 @@ impl RedisHours {
         Ok(wanted_back)
     }
 
-    /// Ends what an earlier run on this spool left.
-    pub async fn settle_earlier_run(&self, spool_id: &str, left_over: &LeftOver) -> Result<(), RedisError> {
+    /// Ends what a killed gateway held, and returns how many leases that were.
+    pub async fn settle_left_over(&self, left_over: &LeftOver, spool_id: &str) -> Result<usize, RedisError> {
         let this_hour = this_hour();
         let mut keys = HashSet::new();
         for hour in this_hour - 1..=this_hour + 1 {
@@ -123,7 +123,7 @@ impl RedisHours {
         let keys: Vec<News> = keys.into_iter().map(|key_id| (key_id.into(), Report::default())).collect();
         self.settle(spool_id, &keys).await?;
         let ends: Vec<News> = keys.into_iter().filter_map(|(key_id, _)| self.end_of(key_id, left_over)).collect();
-        self.settle(spool_id, &ends).await.map(drop)
+        Ok(self.settle(spool_id, &ends).await?.len())
     }
 
     /// The gateway lives. Tells Redis all again when it may have forgotten something. Returns how many gateways there are, this

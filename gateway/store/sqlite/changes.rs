@@ -1,7 +1,7 @@
 //! What changed, by whomever: the triggers of `sql/sqlite/` write a numbered row for each change, in the same transaction.
 //!
 //! What must stay true here: a change that was committed before the question is in its answer, or the answer is
-//! [`Changed::Anything`]. Numbers have no gaps (SQLite takes back a number with its transaction), so rows that are missing
+//! [`Change::Anything`]. Numbers have no gaps (SQLite takes back a number with its transaction), so rows that are missing
 //! were pruned.
 //!
 //! Gateways ask ten times a second. The newest number is one row of `sqlite_sequence`, which outlives the pruning of the rows:
@@ -14,25 +14,33 @@ use super::connections::SqliteStore;
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::timestamp::Timestamp;
-use crate::store::{Change, Changed, Changes, StoreError};
+use crate::store::{Change, StoreError};
 
 /// Beyond this it is cheaper to read again what is asked for than to go through a list.
 const MAX_CHANGES: i64 = 10_000;
 
+/// What changed after a cursor.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ChangeLog {
+    /// The cursor to go on from.
+    pub upto: i64,
+    pub changes: Vec<Change>,
+}
+
 impl SqliteStore {
     /// The cursor that nothing has changed after yet.
-    pub async fn change_cursor(&self) -> Result<i64, StoreError> {
+    pub(super) async fn change_cursor(&self) -> Result<i64, StoreError> {
         self.read(|connection| newest(connection)).await
     }
 
     /// All changes since `cursor` was the cursor.
-    pub async fn changes_since(&self, cursor: i64) -> Result<Changes, StoreError> {
+    pub(super) async fn changes_since(&self, cursor: i64) -> Result<ChangeLog, StoreError> {
         self.read(move |connection| changes_since(connection, cursor)).await
     }
 
-    /// Forgets changes made before this instant. Who asks with a cursor from before then is told [`Changed::Anything`].
+    /// Forgets changes made before this instant. Who asks with a cursor from before then is told [`Change::Anything`].
     /// Returns how many they were.
-    pub async fn prune_changes(&self, before: Timestamp) -> Result<usize, StoreError> {
+    pub(super) async fn prune_changes(&self, before: Timestamp) -> Result<usize, StoreError> {
         let sql = "DELETE FROM api_key_changes WHERE changed_at < ?1";
         self.write(move |connection| connection.prepare_cached(sql)?.execute([before.to_sql_text()])).await
     }
@@ -44,26 +52,26 @@ fn newest(connection: &Connection) -> rusqlite::Result<i64> {
     Ok(newest.unwrap_or(0))
 }
 
-fn changes_since(connection: &mut Connection, cursor: i64) -> rusqlite::Result<Changes> {
+fn changes_since(connection: &mut Connection, cursor: i64) -> rusqlite::Result<ChangeLog> {
     // Both questions are of the same instant.
     let snapshot = connection.transaction()?;
     let upto = newest(&snapshot)?;
     // A cursor from the future is of another database: this one was restored from a backup.
-    let changed = match upto - cursor {
-        0 => Changed::These(Vec::new()),
+    let changes = match upto - cursor {
+        0 => Vec::new(),
         1..=MAX_CHANGES => listed(&snapshot, cursor, upto)?,
-        _ => Changed::Anything,
+        _ => vec![Change::Anything],
     };
-    Ok(Changes { upto, changed })
+    Ok(ChangeLog { upto, changes })
 }
 
-fn listed(connection: &Connection, cursor: i64, upto: i64) -> rusqlite::Result<Changed> {
+fn listed(connection: &Connection, cursor: i64, upto: i64) -> rusqlite::Result<Vec<Change>> {
     let sql = "SELECT kind, key_id, key_hash FROM api_key_changes WHERE version > ?1 ORDER BY version";
     let rows: Vec<Option<Change>> =
         connection.prepare_cached(sql)?.query_map([cursor], change)?.collect::<rusqlite::Result<_>>()?;
     match i64::try_from(rows.len()) == Ok(upto - cursor) {
-        true => Ok(Changed::These(rows.into_iter().flatten().collect())),
-        false => Ok(Changed::Anything),
+        true => Ok(rows.into_iter().flatten().collect()),
+        false => Ok(vec![Change::Anything]),
     }
 }
 
@@ -73,98 +81,50 @@ fn change(row: &Row<'_>) -> rusqlite::Result<Option<Change>> {
         return Ok(Some(Change::Limit(KeyId::from(row.get::<_, String>("key_id")?))));
     }
     let hash: String = row.get("key_hash")?;
-    Ok(KeyHash::from_hex(&hash).map(Change::Key))
+    Ok(KeyHash::from_hex(&hash).map(Change::Secret))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::super::testing::{Folder, NOW, hash, record, secret};
+    use super::super::testing::{Folder, hash, record, sqlite};
     use super::*;
-
-    /// What changed since `cursor`, each once, and moves the cursor on.
-    async fn heard(store: &SqliteStore, cursor: &mut i64) -> Vec<Change> {
-        let changes = store.changes_since(*cursor).await.unwrap();
-        *cursor = changes.upto;
-        let Changed::These(mut these) = changes.changed else { panic!("too much") };
-        let mut seen = Vec::new();
-        these.retain(|change| {
-            !seen.contains(change) && {
-                seen.push(change.clone());
-                true
-            }
-        });
-        these
-    }
+    use crate::clock;
 
     fn key(key_id: &str) -> Change {
-        Change::Key(hash(key_id))
+        Change::Secret(hash(key_id))
     }
 
     #[tokio::test]
-    async fn what_this_process_changes_is_heard_once() {
-        let (_folder, store) = Folder::migrated().await;
-        let mut cursor = store.change_cursor().await.unwrap();
-        assert_eq!(heard(&store, &mut cursor).await, []);
-        store.insert_key(hash("a"), record("a")).await.unwrap();
-        assert_eq!(heard(&store, &mut cursor).await, [key("a")]);
-        assert_eq!(heard(&store, &mut cursor).await, []);
-        assert_eq!(store.change_cursor().await.unwrap(), cursor);
-
-        store.rotate_key(&"a".into(), secret("b"), Duration::from_mins(1), NOW).await.unwrap();
-        assert_eq!(heard(&store, &mut cursor).await.len(), 2);
-        store.revoke_key(&"a".into(), NOW).await.unwrap();
-        assert_eq!(heard(&store, &mut cursor).await.len(), 2, "a revocation names every secret");
-        store.touch_last_used(vec![("a".into(), NOW)]).await.unwrap();
-        assert_eq!(heard(&store, &mut cursor).await, [], "use is no change");
-    }
-
-    #[tokio::test]
-    async fn plain_sql_of_another_connection_is_heard() {
+    async fn a_row_that_takes_the_place_of_another_is_heard_with_it() {
         let (folder, store) = Folder::migrated().await;
         for key_id in ["a", "b"] {
             store.insert_key(hash(key_id), record(key_id)).await.unwrap();
         }
-        let mut cursor = store.change_cursor().await.unwrap();
+        let store = sqlite(store);
         let shell = folder.shell();
-        // The guide's clean-up, with SQLite's word for "now".
-        shell.execute_batch("UPDATE api_keys SET expires_at = '2020-01-01' WHERE key_id = 'a'").unwrap();
-        assert_eq!(heard(&store, &mut cursor).await, [key("a")]);
-        shell
-            .execute_batch("UPDATE api_keys SET is_active = FALSE WHERE expires_at < datetime('now') AND is_active = TRUE")
-            .unwrap();
-        assert_eq!(heard(&store, &mut cursor).await, [key("a")]);
         let steal = format!("UPDATE OR REPLACE api_keys SET key_hash = '{}' WHERE key_id = 'a'", hash("c").to_hex());
+        let before = store.change_cursor().await.unwrap();
         shell.execute_batch(&steal).unwrap();
-        assert_eq!(heard(&store, &mut cursor).await.len(), 2, "the old hash and the new one");
-        shell
-            .execute_batch(&format!(
-                "REPLACE INTO api_keys (key_id, key_hash, key_prefix, user_id, name) VALUES ('b', '{}', 'p', 'u', 'n')",
-                hash("d").to_hex()
-            ))
-            .unwrap();
-        assert_eq!(heard(&store, &mut cursor).await, [key("b"), key("d")]);
-        shell.execute_batch("DELETE FROM api_keys").unwrap();
-        assert_eq!(heard(&store, &mut cursor).await.len(), 2);
+        let log = store.changes_since(before).await.unwrap();
+        assert!(log.changes.contains(&key("a")) && log.changes.contains(&key("c")), "{log:?}");
+        let replace = format!(
+            "REPLACE INTO api_keys (key_id, key_hash, key_prefix, user_id, name) VALUES ('b', '{}', 'p', 'u', 'n')",
+            hash("d").to_hex()
+        );
+        shell.execute_batch(&replace).unwrap();
+        assert_eq!(store.changes_since(log.upto).await.unwrap().changes, [key("b"), key("d")]);
     }
 
     #[tokio::test]
-    async fn a_change_that_was_taken_back_is_not_heard_and_leaves_no_gap() {
+    async fn a_change_that_was_taken_back_leaves_no_gap() {
         let (folder, store) = Folder::migrated().await;
         store.insert_key(hash("a"), record("a")).await.unwrap();
-        let mut cursor = store.change_cursor().await.unwrap();
+        let before = sqlite(store.clone()).change_cursor().await.unwrap();
         folder.shell().execute_batch("BEGIN; DELETE FROM api_keys; ROLLBACK").unwrap();
-        assert_eq!(heard(&store, &mut cursor).await, []);
-        store.revoke_key(&"a".into(), NOW).await.unwrap();
-        assert_eq!(heard(&store, &mut cursor).await, [key("a")]);
-    }
-
-    #[tokio::test]
-    async fn a_reset_hour_is_heard_by_the_name_of_its_key() {
-        let (folder, store) = Folder::migrated().await;
-        folder.shell().execute_batch("INSERT INTO api_key_changes (kind, key_id) VALUES ('limit', 'a')").unwrap();
-        assert_eq!(heard(&store, &mut 0).await, [Change::Limit("a".into())]);
+        store.revoke_key(&"a".into(), clock::now()).await.unwrap();
+        assert_eq!(sqlite(store).changes_since(before).await.unwrap().changes, [key("a")]);
     }
 
     #[tokio::test]
@@ -173,13 +133,14 @@ mod tests {
         for key_id in ["a", "b"] {
             store.insert_key(hash(key_id), record(key_id)).await.unwrap();
         }
+        let store = sqlite(store);
         let upto = store.change_cursor().await.unwrap();
-        let anything = Changes { upto, changed: Changed::Anything };
+        let anything = ChangeLog { upto, changes: vec![Change::Anything] };
         assert_eq!(store.changes_since(upto + 1).await.unwrap(), anything);
-        let later = crate::clock::now().plus(Duration::from_mins(1));
+        let later = clock::now().plus(Duration::from_mins(1));
         assert_eq!(store.prune_changes(later).await.unwrap(), 2);
         assert_eq!(store.changes_since(0).await.unwrap(), anything);
-        assert_eq!(store.changes_since(upto).await.unwrap(), Changes { upto, changed: Changed::These(vec![]) });
+        assert_eq!(store.changes_since(upto).await.unwrap(), ChangeLog { upto, changes: vec![] });
     }
 
     #[tokio::test]
@@ -188,7 +149,8 @@ mod tests {
         let flood = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <= 10000) \
                      INSERT INTO api_key_changes (kind, key_id) SELECT 'limit', i FROM n";
         folder.shell().execute_batch(flood).unwrap();
-        assert_eq!(store.changes_since(0).await.unwrap().changed, Changed::Anything);
-        assert!(matches!(store.changes_since(1).await.unwrap().changed, Changed::These(these) if these.len() == 10_000));
+        let store = sqlite(store);
+        assert_eq!(store.changes_since(0).await.unwrap().changes, [Change::Anything]);
+        assert_eq!(store.changes_since(1).await.unwrap().changes.len(), 10_000);
     }
 }

@@ -199,9 +199,14 @@ fn open(file: &Path, access: Access, busy_timeout: Duration) -> rusqlite::Result
 mod tests {
     use std::sync::mpsc;
 
-    use super::super::testing::Folder;
+    use super::super::testing::{Folder, sqlite};
     use super::*;
     use crate::clock;
+
+    async fn migrated() -> (Folder, SqliteStore) {
+        let (folder, store) = Folder::migrated().await;
+        (folder, sqlite(store))
+    }
 
     fn count(connection: &mut Connection, table: &str) -> rusqlite::Result<u64> {
         connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
@@ -213,8 +218,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_locked_database_is_unavailable_within_the_timeout_and_fine_after() {
-        let (folder, _) = Folder::migrated().await;
-        let store = folder.store_with_timeout(Duration::from_secs(1));
+        let (folder, _) = migrated().await;
+        let store = sqlite(folder.store_with_timeout(Duration::from_secs(1)));
         let shell = folder.shell();
         shell.execute_batch("BEGIN EXCLUSIVE").unwrap();
         let answer = store.durable(|connection| connection.transaction()?.commit()).await;
@@ -226,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn readers_do_not_wait_for_a_writer() {
-        let (folder, store) = Folder::migrated().await;
+        let (folder, store) = migrated().await;
         let shell = folder.shell();
         shell.execute_batch("BEGIN IMMEDIATE; DELETE FROM api_keys").unwrap();
         assert_eq!(store.read(keys).await.unwrap(), 0);
@@ -235,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn a_database_that_was_not_there_is_asked_once_it_is() {
         let folder = Folder::new();
-        let store = folder.store();
+        let store = sqlite(folder.store());
         let answer = store.read(keys).await;
         assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("migrate up")), "{answer:?}");
         assert!(!folder.file().exists());
@@ -249,7 +254,7 @@ mod tests {
         let folder = Folder::new();
         let text = "a diary, longer than the header of a database: ".repeat(20);
         std::fs::write(folder.file(), &text).unwrap();
-        for answer in [folder.store().read(keys).await.map(drop), folder.store().ensure_migrated().await] {
+        for answer in [sqlite(folder.store()).read(keys).await.map(drop), folder.store().ensure_migrated().await] {
             assert!(matches!(&answer, Err(StoreError::Schema(says)) if says.contains("no SQLite database")), "{answer:?}");
         }
         assert_eq!(std::fs::read_to_string(folder.file()).unwrap(), text);
@@ -257,7 +262,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_only_database_is_said_so_and_can_still_be_read() {
-        let (folder, _) = Folder::migrated().await;
+        let (folder, _) = migrated().await;
         let shell = folder.shell();
         shell.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE").unwrap();
         drop(shell);
@@ -266,7 +271,7 @@ mod tests {
         bytes[18] = 3;
         std::fs::write(folder.file(), bytes).unwrap();
 
-        let store = folder.store();
+        let store = sqlite(folder.store());
         assert_eq!(store.read(keys).await.unwrap(), 0);
         let answer = store.durable(|connection| connection.execute("DELETE FROM api_keys", [])).await;
         assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("permission to write")), "{answer:?}");
@@ -274,15 +279,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_cannot_write() {
-        let (_folder, store) = Folder::migrated().await;
+        let (_folder, store) = migrated().await;
         let answer = store.read(|connection| connection.execute("DELETE FROM api_keys", [])).await;
         assert!(matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("read-only")), "{answer:?}");
     }
 
     #[tokio::test]
     async fn a_slow_answer_is_a_timeout_and_a_question_nobody_waits_for_is_not_begun() {
-        let (folder, _) = Folder::migrated().await;
-        let store = folder.store_with_timeout(Duration::from_millis(50));
+        let (folder, _) = migrated().await;
+        let store = sqlite(folder.store_with_timeout(Duration::from_millis(50)));
         let (go, wait) = mpsc::channel::<()>();
         let (begun, was_begun) = mpsc::channel();
         let slow = store.write(move |_| Ok(wait.recv().is_ok())).await;
@@ -296,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_that_panics_harms_nobody_else() {
-        let (_folder, store) = Folder::migrated().await;
+        let (_folder, store) = migrated().await;
         let answer: Result<(), _> = store
             .write(|connection| {
                 connection.execute_batch("BEGIN; INSERT INTO api_key_hours VALUES ('k', 1, 1)")?;
@@ -309,7 +314,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_threads_end_with_the_last_clone() {
-        let (_folder, store) = Folder::migrated().await;
+        let (_folder, store) = migrated().await;
         let held_by_threads = Arc::downgrade(&store.file);
         drop(store.clone());
         store.read(keys).await.unwrap();

@@ -8,21 +8,12 @@ use std::time::Duration;
 use rusqlite::{Row, params};
 
 use super::SqliteStore;
-use crate::store::StoreError;
-
-/// A gateway as it last reported itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewayReport {
-    pub gateway_id: String,
-    /// It has applied all of `api_key_changes` up to this version.
-    pub seen_version: i64,
-    /// Since it reported.
-    pub silent_for: Duration,
-}
+use crate::model::ids::KeyId;
+use crate::store::{GatewayReport, StoreError};
 
 impl SqliteStore {
     /// For a gateway to say that it has applied every change up to `version`. Gateways unheard of for a day are forgotten.
-    pub async fn report_gateway(&self, gateway_id: &str, version: i64) -> Result<(), StoreError> {
+    pub(super) async fn report_gateway(&self, gateway_id: &str, version: i64) -> Result<(), StoreError> {
         let gateway_id = gateway_id.to_owned();
         self.write(move |connection| {
             let transaction = connection.transaction()?;
@@ -33,16 +24,24 @@ impl SqliteStore {
         .await
     }
 
-    /// For a gateway that ends: nobody waits for it any more.
     pub async fn forget_gateway(&self, gateway_id: &str) -> Result<(), StoreError> {
         let gateway_id = gateway_id.to_owned();
         self.write(move |connection| connection.execute("DELETE FROM api_gateways WHERE gateway_id = ?1", [gateway_id])).await?;
         Ok(())
     }
 
-    /// Every gateway that reported within a day and did not say that it ended, by name.
     pub async fn gateways(&self) -> Result<Vec<GatewayReport>, StoreError> {
         self.read(|connection| connection.prepare_cached(REPORTS)?.query_map([], report)?.collect()).await
+    }
+
+    /// The newest version is the question: the change was made before it was asked, so it is that version or an earlier one.
+    pub async fn ask_confirmation(&self, _: &KeyId) -> Result<i64, StoreError> {
+        self.change_cursor().await
+    }
+
+    pub async fn confirmed_by(&self, question: i64) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT gateway_id FROM api_gateways WHERE seen_version >= ?1 ORDER BY gateway_id";
+        self.read(move |connection| connection.prepare_cached(sql)?.query_map([question], |row| row.get(0))?.collect()).await
     }
 }
 
@@ -54,31 +53,17 @@ const REPORT: &str = "
 const FORGET_THE_LOST: &str = "DELETE FROM api_gateways WHERE seen_at < strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 day')";
 
 const REPORTS: &str = "
-    SELECT gateway_id, seen_version, max(0.0, unixepoch('now', 'subsec') - unixepoch(seen_at, 'subsec'))
+    SELECT gateway_id, max(0.0, unixepoch('now', 'subsec') - unixepoch(seen_at, 'subsec'))
     FROM api_gateways ORDER BY gateway_id";
 
 fn report(row: &Row<'_>) -> rusqlite::Result<GatewayReport> {
-    let silent_for = Duration::from_secs_f64(row.get(2)?);
-    Ok(GatewayReport { gateway_id: row.get(0)?, seen_version: row.get(1)?, silent_for })
+    Ok(GatewayReport { gateway_id: row.get(0)?, silent_for: Duration::from_secs_f64(row.get(1)?) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::Folder;
-
-    #[tokio::test]
-    async fn a_gateway_is_listed_with_its_last_report_until_it_says_that_it_ends() {
-        let (_folder, store) = Folder::migrated().await;
-        store.report_gateway("a", 1).await.unwrap();
-        store.report_gateway("b", 1).await.unwrap();
-        store.report_gateway("a", 7).await.unwrap();
-        let seen = |reports: Vec<super::GatewayReport>| -> Vec<(String, i64)> {
-            reports.into_iter().map(|report| (report.gateway_id, report.seen_version)).collect()
-        };
-        assert_eq!(seen(store.gateways().await.unwrap()), [("a".to_owned(), 7), ("b".to_owned(), 1)]);
-        store.forget_gateway("a").await.unwrap();
-        assert_eq!(seen(store.gateways().await.unwrap()), [("b".to_owned(), 1)]);
-    }
+    use crate::store::ChangeFeed;
 
     #[tokio::test]
     async fn silence_is_measured_and_after_a_day_a_gateway_is_forgotten() {
@@ -91,7 +76,9 @@ mod tests {
                     ('lost', 1, strftime('%Y-%m-%d %H:%M:%f', 'now', '-25 hours'))",
             )
             .unwrap();
-        store.report_gateway("talking", 1).await.unwrap();
+        let mut talking = ChangeFeed::new(&store, "talking");
+        talking.next().await.unwrap();
+        talking.applied().await.unwrap();
         let reports = store.gateways().await.unwrap();
         let names: Vec<&str> = reports.iter().map(|report| report.gateway_id.as_str()).collect();
         assert_eq!(names, ["silent", "talking"]);

@@ -1,7 +1,6 @@
 //! The tables: brought up, taken down, looked at. The statements stand in `sql/sqlite/`, and each file records itself.
 //!
 //! What must stay true here: a migration is applied wholly or not at all, and once, whoever else migrates at the same time.
-//! Tables that a newer version made are left alone unless that version said that this one can work with them.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -10,14 +9,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::connections::SqliteStore;
 use crate::model::timestamp::Timestamp;
-use crate::store::{MigrationState, MigrationStatus, StoreError};
-
-struct Migration {
-    version: u32,
-    name: &'static str,
-    up: &'static str,
-    down: &'static str,
-}
+use crate::store::migrations::{self, Migration, Recorded, is_recorded};
+use crate::store::{MigrationStatus, StoreError};
 
 /// In order. A new one is a pair of files and an entry here.
 static MIGRATIONS: [Migration; 1] = [Migration {
@@ -27,8 +20,6 @@ static MIGRATIONS: [Migration; 1] = [Migration {
     down: include_str!("../../../sql/sqlite/0001_api_keys.down.sql"),
 }];
 
-const THIS_BINARY: &str = env!("CARGO_PKG_VERSION");
-
 impl SqliteStore {
     /// Makes the database and its tables if they are not there. Asks for no lock when there is nothing to do.
     ///
@@ -37,7 +28,7 @@ impl SqliteStore {
     pub async fn ensure_migrated(&self) -> Result<(), StoreError> {
         let recorded = self.recorded_migrations().await?;
         refuse_newer(&recorded, self.file())?;
-        match MIGRATIONS.iter().all(|migration| is_recorded(&recorded, migration.version)) {
+        match MIGRATIONS.iter().all(|migration| is_recorded(&recorded, migration)) {
             true => Ok(()),
             false => self.migrate_up().await.map(drop),
         }
@@ -65,18 +56,10 @@ impl SqliteStore {
     /// [`StoreError::Schema`] when a newer version applied one that this version cannot take back.
     pub async fn migrate_down(&self) -> Result<Vec<&'static str>, StoreError> {
         let recorded = self.recorded_migrations().await?;
-        if let Some(unknown) = recorded.iter().find(|row| row.version > newest_known()) {
-            return Err(StoreError::Schema(format!(
-                "migration {} `{}` is from a newer version; take it back with that version's `migrate down`",
-                unknown.version, unknown.name
-            )));
-        }
         let mut taken_back = Vec::new();
-        for migration in MIGRATIONS.iter().rev() {
-            if is_recorded(&recorded, migration.version) {
-                self.overhaul(|connection| take_back(connection, migration)).await?;
-                taken_back.push(migration.name);
-            }
+        for migration in migrations::to_take_back(&MIGRATIONS, &recorded)? {
+            self.overhaul(|connection| take_back(connection, migration)).await?;
+            taken_back.push(migration.name);
         }
         Ok(taken_back)
     }
@@ -85,7 +68,11 @@ impl SqliteStore {
     pub async fn migration_status(&self) -> Result<MigrationStatus, StoreError> {
         let recorded = self.recorded_migrations().await?;
         if recorded.is_empty() {
-            return Ok(MigrationStatus { migrations: with_unapplied(&recorded), api_keys: None, api_key_usage: None });
+            return Ok(MigrationStatus {
+                migrations: migrations::states(&MIGRATIONS, &recorded),
+                api_keys: None,
+                api_key_usage: None,
+            });
         }
         let (api_keys, api_key_usage) = self
             .report(|connection| {
@@ -94,7 +81,7 @@ impl SqliteStore {
             })
             .await?;
         Ok(MigrationStatus {
-            migrations: with_unapplied(&recorded),
+            migrations: migrations::states(&MIGRATIONS, &recorded),
             api_keys: Some(api_keys),
             api_key_usage: Some(api_key_usage),
         })
@@ -129,7 +116,7 @@ fn apply(connection: &mut Connection, migration: &Migration, file: &Path) -> rus
     if let Err(refusal) = refuse_newer(&recorded, file) {
         return Ok(Err(refusal));
     }
-    if is_recorded(&recorded, migration.version) {
+    if is_recorded(&recorded, migration) {
         return Ok(Ok(false));
     }
     match transaction.execute_batch(migration.up) {
@@ -151,14 +138,6 @@ fn take_back(connection: &mut Connection, migration: &Migration) -> rusqlite::Re
     transaction.commit()
 }
 
-/// A row of `api_key_migrations`.
-struct Recorded {
-    version: u32,
-    name: String,
-    oldest_binary: String,
-    applied_at: String,
-}
-
 fn recorded(connection: &Connection) -> rusqlite::Result<Vec<Recorded>> {
     let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'api_key_migrations'";
     if connection.query_row(table, [], |_| Ok(())).optional()?.is_none() {
@@ -167,53 +146,14 @@ fn recorded(connection: &Connection) -> rusqlite::Result<Vec<Recorded>> {
     connection
         .prepare("SELECT version, name, oldest_binary, applied_at FROM api_key_migrations ORDER BY version")?
         .query_map([], |row| {
-            Ok(Recorded { version: row.get(0)?, name: row.get(1)?, oldest_binary: row.get(2)?, applied_at: row.get(3)? })
+            let applied_at = Timestamp::parse(&row.get::<_, String>(3)?).unwrap_or_default();
+            Ok(Recorded { version: row.get(0)?, name: row.get(1)?, oldest_binary: row.get(2)?, applied_at })
         })?
         .collect()
 }
 
-fn is_recorded(recorded: &[Recorded], version: u32) -> bool {
-    recorded.iter().any(|row| row.version == version)
-}
-
-fn newest_known() -> u32 {
-    MIGRATIONS[MIGRATIONS.len() - 1].version
-}
-
-/// A newer version's migration is fine as long as it names this version, or an older one, as able to work with it.
 fn refuse_newer(recorded: &[Recorded], file: &Path) -> Result<(), StoreError> {
-    let too_new = |row: &&Recorded| row.version > newest_known() && numbers(&row.oldest_binary) > numbers(THIS_BINARY);
-    match recorded.iter().find(too_new) {
-        None => Ok(()),
-        Some(row) => Err(StoreError::Schema(format!(
-            "database {} has migration {} `{}`, which needs hokusai-gateway {} or newer; this is {THIS_BINARY}: upgrade it, \
-             or take the migration back with the newer version's `migrate down`",
-            file.display(),
-            row.version,
-            row.name,
-            row.oldest_binary
-        ))),
-    }
-}
-
-/// `1.20.3` as numbers, so that it compares as a version. What is no number compares as newer than any.
-fn numbers(version: &str) -> Vec<u64> {
-    version.split('.').map(|part| part.parse().unwrap_or(u64::MAX)).collect()
-}
-
-fn with_unapplied(recorded: &[Recorded]) -> Vec<MigrationState> {
-    let applied = |row: &Recorded| MigrationState {
-        version: row.version,
-        name: row.name.clone(),
-        applied_at: Some(Timestamp::parse(&row.applied_at).unwrap_or_default()),
-    };
-    let missing = MIGRATIONS
-        .iter()
-        .filter(|migration| !is_recorded(recorded, migration.version))
-        .map(|migration| MigrationState { version: migration.version, name: migration.name.to_owned(), applied_at: None });
-    let mut all: Vec<_> = recorded.iter().map(applied).chain(missing).collect();
-    all.sort_by_key(|state| state.version);
-    all
+    migrations::refuse_newer(&MIGRATIONS, recorded, &file.display().to_string())
 }
 
 #[cfg(test)]
@@ -257,15 +197,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_folder_is_embedded_and_records_itself() {
-        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/sqlite")).unwrap();
-        let mut files: Vec<String> = files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        files.sort();
-        let named =
-            |migration: &Migration| ["down", "up"].map(|way| format!("{:04}_{}.{way}.sql", migration.version, migration.name));
-        assert_eq!(files, MIGRATIONS.iter().flat_map(named).collect::<Vec<_>>());
-        for migration in &MIGRATIONS {
-            assert!(migration.up.contains(&format!("VALUES ({}, '{}', '", migration.version, migration.name)));
-        }
+        migrations::tests::every_file_is_embedded_and_records_itself(&MIGRATIONS, "sqlite");
     }
 
     #[test]
@@ -295,16 +227,12 @@ mod tests {
         }
         assert!(says(store.migrate_down().await).contains("`shards`"));
 
-        folder.shell().execute("UPDATE api_key_migrations SET oldest_binary = ?1 WHERE version = 7", [THIS_BINARY]).unwrap();
+        folder
+            .shell()
+            .execute("UPDATE api_key_migrations SET oldest_binary = ?1 WHERE version = 7", [env!("CARGO_PKG_VERSION")])
+            .unwrap();
         store.ensure_migrated().await.unwrap();
         assert_eq!(store.migration_status().await.unwrap().migrations[1].name, "shards");
-    }
-
-    #[test]
-    fn versions_compare_by_number() {
-        assert!(numbers("0.10.0") > numbers("0.9.9"));
-        assert!(numbers("1.0.0") > numbers("0.99.0"));
-        assert!(numbers("someday") > numbers("1.0.0"));
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 mod changes;
 mod connections;
 mod errors;
+mod feed;
 mod gateways;
 mod key_changes;
 mod keys;
@@ -14,5 +15,4 @@ pub(crate) mod testing;
 mod usage;
 
 pub use connections::SqliteStore;
-pub use gateways::GatewayReport;
-pub use key_changes::NewSecret;
+pub use feed::SqliteFeed;

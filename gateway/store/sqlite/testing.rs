@@ -7,13 +7,14 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{NewSecret, SqliteStore};
+use super::SqliteStore;
 use crate::model::address::IpNetSet;
 use crate::model::api_key::Environment;
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
+use crate::store::{NewSecret, Store};
 
 /// When the tests happen.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_795_341_600);
@@ -26,19 +27,19 @@ impl Folder {
     }
 
     /// With its tables, unlike [`store`](Self::store).
-    pub async fn migrated() -> (Self, SqliteStore) {
+    pub async fn migrated() -> (Self, Store) {
         let folder = Self::new();
         let store = folder.store();
         store.ensure_migrated().await.unwrap();
         (folder, store)
     }
 
-    pub fn store(&self) -> SqliteStore {
+    pub fn store(&self) -> Store {
         self.store_with_timeout(Duration::from_secs(20))
     }
 
-    pub fn store_with_timeout(&self, timeout: Duration) -> SqliteStore {
-        SqliteStore::new(self.file(), NonZeroUsize::new(2).unwrap(), timeout)
+    pub fn store_with_timeout(&self, timeout: Duration) -> Store {
+        Store::Sqlite(SqliteStore::new(self.file(), NonZeroUsize::new(2).unwrap(), timeout))
     }
 
     pub fn file(&self) -> PathBuf {
@@ -74,11 +75,17 @@ pub(crate) fn hash(key_id: &str) -> KeyHash {
     KeyHash::of(key_id.as_bytes())
 }
 
-/// A store with one key of this id.
-pub(crate) async fn with_key(key_id: &str) -> (Folder, SqliteStore, KeyId) {
-    let (folder, store) = Folder::migrated().await;
+/// A key of this id.
+pub(crate) async fn add_key(store: &Store, key_id: &str) -> KeyId {
     store.insert_key(hash(key_id), record(key_id)).await.unwrap();
-    (folder, store, key_id.into())
+    key_id.into()
+}
+
+pub(crate) fn sqlite(store: Store) -> SqliteStore {
+    match store {
+        Store::Sqlite(store) => store,
+        Store::Postgres(store) => panic!("{store:?}"),
+    }
 }
 
 /// What a rotation gets when the new key is called this.

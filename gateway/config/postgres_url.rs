@@ -1,0 +1,177 @@
+//! `postgres://user:password@host:port/database?option=value&…`, with the options that psql knows.
+//!
+//! What must stay true here: no message repeats a part of the URL, since any part may be one of a password that holds a `?`,
+//! `@` or `/` not written as `%3F`, `%40`, `%2F`.
+
+use std::path::{Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio_postgres::config::{Host, SslMode};
+
+use super::problem::Complaint;
+
+/// Where a PostgreSQL server is, who asks it, and how far it is trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresUrl {
+    pub connection: tokio_postgres::Config,
+    pub verify: Verify,
+    /// Whose certificates are believed; empty: those that the system believes.
+    pub roots: Vec<CertificateDer<'static>>,
+}
+
+/// What a server has to prove where TLS is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// Nothing: only who listens on the way is kept out.
+    Nothing,
+    /// That its certificate comes from one of the roots.
+    Chain,
+    /// And that it is for the host that was asked for.
+    ChainAndName,
+}
+
+impl PostgresUrl {
+    /// `host:port/database`, as an operator would say it.
+    pub fn address(&self) -> String {
+        let ports = self.connection.get_ports();
+        let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        let host = |(index, host): (usize, &Host)| match host {
+            Host::Tcp(name) => format!("{name}:{}", port(index)),
+            Host::Unix(folder) => format!("{} (port {})", folder.display(), port(index)),
+        };
+        let hosts: Vec<String> = self.connection.get_hosts().iter().enumerate().map(host).collect();
+        format!("{}/{}", hosts.join(","), self.connection.get_dbname().unwrap_or_default())
+    }
+
+    pub fn user(&self) -> &str {
+        self.connection.get_user().unwrap_or("the user of this system")
+    }
+}
+
+/// `base_dir` is what a relative `sslrootcert` is relative to.
+pub(super) fn postgres_url(text: &str, base_dir: &Path) -> Result<PostgresUrl, Complaint> {
+    let (place, options) = text.split_once('?').unwrap_or((text, ""));
+    let (tls, others): (Vec<&str>, Vec<&str>) =
+        options.split('&').filter(|option| !option.is_empty()).partition(|option| option.starts_with("ssl"));
+    let mut connection: tokio_postgres::Config =
+        format!("{place}?{}", others.join("&")).parse().map_err(|_| no_postgres_url())?;
+    let mut roots = None;
+    let mut mode = "prefer".to_owned();
+    for option in tls {
+        let (name, value) = option.split_once('=').ok_or_else(no_postgres_url)?;
+        let value = percent_decode_str(value).decode_utf8_lossy();
+        match name {
+            "sslmode" => mode = value.into_owned(),
+            "sslrootcert" if value == "system" => roots = Some(Vec::new()),
+            "sslrootcert" => roots = Some(certificates(&base_dir.join(&*value))?),
+            _ => return Err(no_postgres_url()),
+        }
+    }
+    let (ssl_mode, verify) = tls_rules(&mode, roots.is_some())?;
+    connection.ssl_mode(ssl_mode);
+    if connection.get_hosts().is_empty() {
+        return Err(Complaint::new("names no host").hint(FORM));
+    }
+    if connection.get_dbname().is_none_or(str::is_empty) {
+        return Err(Complaint::new("names no database").hint(FORM));
+    }
+    if connection.get_application_name().is_none() {
+        connection.application_name(env!("CARGO_PKG_NAME"));
+    }
+    Ok(PostgresUrl { connection, verify, roots: roots.unwrap_or_default() })
+}
+
+const FORM: &str = "write it like postgres://user:password@host:5432/database";
+
+/// As psql has it; a root certificate makes `prefer` and `require` verify the chain.
+fn tls_rules(mode: &str, has_roots: bool) -> Result<(SslMode, Verify), Complaint> {
+    let chain_if_possible = if has_roots { Verify::Chain } else { Verify::Nothing };
+    match mode {
+        "disable" => Ok((SslMode::Disable, Verify::Nothing)),
+        "prefer" => Ok((SslMode::Prefer, chain_if_possible)),
+        "require" => Ok((SslMode::Require, chain_if_possible)),
+        "verify-ca" => Ok((SslMode::Require, Verify::Chain)),
+        "verify-full" => Ok((SslMode::Require, Verify::ChainAndName)),
+        _ => Err(Complaint::new("has an unknown sslmode").hint("known: disable, prefer, require, verify-ca, verify-full")),
+    }
+}
+
+fn certificates(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Complaint> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(Complaint::new("names an sslrootcert without a certificate in it").hint("it must be a PEM file")),
+        Err(error) => Err(Complaint::new(format!("names an sslrootcert that cannot be read: {error}"))
+            .hint("it must be a PEM file that the gateway's user may read")),
+    }
+}
+
+fn no_postgres_url() -> Complaint {
+    Complaint::new("is no URL that PostgreSQL understands").hint(format!(
+        "{FORM}, special characters in the password as %XX; options after a `?`: sslmode, sslrootcert, application_name, \
+         options, target_session_attrs, …"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> PostgresUrl {
+        postgres_url(text, Path::new("/etc/gw")).unwrap_or_else(|complaint| panic!("{text}: {complaint:?}"))
+    }
+
+    #[test]
+    fn every_part_is_read() {
+        let url = parse("postgresql://ann:s%40fe@db.internal:6543/keys?application_name=gw&sslmode=require");
+        assert_eq!(url.connection.get_user(), Some("ann"));
+        assert_eq!(url.connection.get_password(), Some(&b"s@fe"[..]));
+        assert_eq!(url.connection.get_application_name(), Some("gw"));
+        assert_eq!(url.address(), "db.internal:6543/keys");
+        assert_eq!(parse("postgres://u@h/d").connection.get_application_name(), Some("hokusai-gateway"));
+        assert_eq!(parse("postgres://u@a:1,b:2/d").address(), "a:1,b:2/d");
+        assert_eq!(parse("postgres://u@/d?host=/run/postgresql").address(), "/run/postgresql (port 5432)/d");
+    }
+
+    #[test]
+    fn the_sslmode_says_whether_tls_is_spoken_and_what_the_server_has_to_prove() {
+        let rules = |options: &str| {
+            let url = parse(&format!("postgres://u@h/d{options}"));
+            (url.connection.get_ssl_mode(), url.verify)
+        };
+        assert_eq!(rules(""), (SslMode::Prefer, Verify::Nothing));
+        assert_eq!(rules("?sslmode=disable"), (SslMode::Disable, Verify::Nothing));
+        assert_eq!(rules("?sslmode=require"), (SslMode::Require, Verify::Nothing));
+        assert_eq!(rules("?sslmode=require&sslrootcert=system"), (SslMode::Require, Verify::Chain));
+        assert_eq!(rules("?sslmode=verify-ca"), (SslMode::Require, Verify::Chain));
+        assert_eq!(rules("?sslmode=verify-full"), (SslMode::Require, Verify::ChainAndName));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_without_repeating_it() {
+        for text in [
+            "postgres://u:hunter2@h/d?sslmode=hunter2",
+            "postgres://u:hunter2@h/d?sslcert=hunter2",
+            "postgres://u:hunter2@h/d?hunter2=1",
+            "postgres://u:hunter2@h/d?ssl",
+            "postgres://u:hunter2@h",
+            "postgres://u:hunter2@/d",
+            "postgres://u:a?hunter2@h/d",
+            "postgres://u:hunter2@h:port/d",
+        ] {
+            let complaint = postgres_url(text, Path::new("/nowhere")).expect_err(text);
+            assert!(!format!("{complaint:?}").contains("hunter2"), "{complaint:?}");
+        }
+    }
+
+    #[test]
+    fn a_root_certificate_must_be_there_and_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let complaint = || postgres_url("postgres://u@h/d?sslrootcert=ca.pem", folder.path()).unwrap_err();
+        assert!(format!("{:?}", complaint()).contains("No such file"));
+        std::fs::write(folder.path().join("ca.pem"), "a diary").unwrap();
+        assert!(format!("{:?}", complaint()).contains("PEM"));
+    }
+}

@@ -1,0 +1,70 @@
+//! What changes in the store, by whomever, as one gateway follows it.
+
+use std::time::Instant;
+
+use super::StoreError;
+use super::postgres::PostgresFeed;
+use super::sqlite::SqliteFeed;
+use super::store::Store;
+use crate::model::ids::KeyId;
+use crate::model::key_hash::KeyHash;
+
+/// Something that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// What a look-up of this secret answers.
+    Secret(KeyHash),
+    /// What a look-up of any secret of this key answers. Somebody waits to hear that the gateway knows.
+    Key(KeyId),
+    /// This key's hour was reset.
+    Limit(KeyId),
+    /// Perhaps anything: too much at once, or it could not be followed.
+    Anything,
+}
+
+#[derive(Debug)]
+pub struct News {
+    /// All that was changed until then is among these changes and those told before.
+    pub contact: Instant,
+    /// In the order they were made; mostly none.
+    pub changes: Vec<Change>,
+}
+
+/// One gateway's view of the changes. Begins with [`Change::Anything`], as does every new beginning after a failure.
+#[derive(Debug)]
+pub enum ChangeFeed {
+    Sqlite(SqliteFeed),
+    Postgres(Box<PostgresFeed>),
+}
+
+impl ChangeFeed {
+    /// Asks nothing yet. Others know the gateway by its id.
+    pub fn new(store: &Store, gateway_id: &str) -> Self {
+        match store {
+            Store::Sqlite(store) => Self::Sqlite(SqliteFeed::new(store.clone(), gateway_id)),
+            Store::Postgres(store) => Self::Postgres(Box::new(PostgresFeed::new(store.clone(), gateway_id))),
+        }
+    }
+
+    /// Waits for news, or for word that there is none. To be called again and again, after a failure too: it takes its time then.
+    ///
+    /// # Errors
+    /// The store could not be asked.
+    pub async fn next(&mut self) -> Result<News, StoreError> {
+        match self {
+            Self::Sqlite(feed) => feed.next().await,
+            Self::Postgres(feed) => feed.next().await,
+        }
+    }
+
+    /// The changes told last are known everywhere in this gateway: whoever waits for that may hear it.
+    ///
+    /// # Errors
+    /// The store could not be told. Nothing is lost by that but the patience of who waits.
+    pub async fn applied(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(feed) => feed.applied().await,
+            Self::Postgres(feed) => feed.applied().await,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Keys looked up and listed.
+
+use std::time::Duration;
+
+use crate::model::address::IpNetSet;
+use crate::model::key_record::{FoundKey, KeyRecord};
+use crate::store::testing::{NOW, Place, add_key, hash, hold_on_every_store, record, secret};
+use crate::store::{KeyFilter, KeyListing, Store, StoreError};
+
+hold_on_every_store! {
+    a_key_reads_back_as_it_was_written,
+    a_row_that_cannot_be_understood_is_an_error_for_its_key_and_hides_no_other,
+    a_listing_has_the_oldest_first_and_only_what_was_asked_for,
+    a_secret_from_elsewhere_is_known_as_foreign_even_when_it_was_rotated_out,
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+async fn a_key_reads_back_as_it_was_written(_: Place, store: Store) {
+    let mut key = record("k");
+    key.expires_at = Some(NOW.plus(DAY));
+    key.rate_limit_per_hour = None;
+    key.allowed_ips = IpNetSet::parse(&["10.0.0.0/8", "::1"]).unwrap();
+    key.scopes = vec!["read".to_owned(), "write".to_owned()];
+    store.insert_key(hash("k"), key.clone()).await.unwrap();
+
+    let found = store.find_key(hash("k")).await.unwrap().unwrap();
+    assert_eq!(found, FoundKey { hash: hash("k"), secret_expires_at: None, record: key.clone() });
+    assert_eq!(store.get_key(&key.key_id).await.unwrap(), Some(key));
+    assert_eq!(store.find_key(hash("other")).await.unwrap(), None);
+}
+
+async fn a_row_that_cannot_be_understood_is_an_error_for_its_key_and_hides_no_other(place: Place, store: Store) {
+    let id = add_key(&store, "bad").await;
+    add_key(&store, "good").await;
+    for (column, value) in [("allowed_ips", "[\"10.0.0.0/99\"]"), ("scopes", "[1]")] {
+        place.sql(&format!("UPDATE api_keys SET {column} = '{value}' WHERE key_id = 'bad'"));
+        let names_it = |error: &StoreError| error.to_string().starts_with(&format!("api_keys row bad: {column}"));
+        assert!(names_it(&store.find_key(hash("bad")).await.unwrap_err()));
+        assert!(names_it(&store.get_key(&id).await.unwrap_err()));
+        let listing = store.list_keys(&KeyFilter::default()).await.unwrap();
+        assert_eq!(listing.keys, [record("good")]);
+        assert!(listing.unreadable.len() == 1 && names_it(&listing.unreadable[0]));
+        assert!(store.revoke_key(&id, NOW).await.unwrap(), "it can be revoked all the same");
+        place.sql("UPDATE api_keys SET allowed_ips = NULL, scopes = NULL WHERE key_id = 'bad'");
+    }
+}
+
+async fn a_listing_has_the_oldest_first_and_only_what_was_asked_for(_: Place, store: Store) {
+    let ids = |listing: KeyListing| listing.keys.iter().map(|key| key.key_id.to_string()).collect::<Vec<_>>();
+    let keys = [
+        KeyRecord { created_at: NOW, ..record("newest") },
+        KeyRecord { created_at: NOW.minus(DAY), is_active: false, ..record("disabled") },
+        KeyRecord { created_at: NOW.minus(DAY * 2), expires_at: Some(NOW), ..record("expired") },
+        KeyRecord { created_at: NOW.minus(DAY * 3), user_id: "bob".into(), ..record("bobs") },
+    ];
+    for key in keys {
+        store.insert_key(hash(key.key_id.as_str()), key).await.unwrap();
+    }
+    let all = KeyFilter::default();
+    let good = KeyFilter { good_at: Some(NOW), ..all.clone() };
+    let bobs = KeyFilter { user_id: Some("bob".into()), ..all.clone() };
+    let old = KeyFilter { created_before: Some(NOW.minus(DAY)), ..all.clone() };
+    assert_eq!(ids(store.list_keys(&all).await.unwrap()), ["bobs", "expired", "disabled", "newest"]);
+    assert_eq!(ids(store.list_keys(&good).await.unwrap()), ["bobs", "newest"]);
+    assert_eq!(ids(store.list_keys(&bobs).await.unwrap()), ["bobs"]);
+    assert_eq!(ids(store.list_keys(&old).await.unwrap()), ["bobs", "expired"]);
+}
+
+async fn a_secret_from_elsewhere_is_known_as_foreign_even_when_it_was_rotated_out(place: Place, store: Store) {
+    let id = add_key(&store, "k").await;
+    assert!(!store.has_foreign_keys().await.unwrap());
+    place.sql("UPDATE api_keys SET minted = FALSE");
+    assert!(store.has_foreign_keys().await.unwrap());
+    store.rotate_key(&id, secret("new"), DAY, NOW).await.unwrap();
+    assert!(store.has_foreign_keys().await.unwrap());
+    store.rotate_key(&id, secret("newer"), Duration::ZERO, NOW).await.unwrap();
+    assert!(!store.has_foreign_keys().await.unwrap());
+}

@@ -1,0 +1,8 @@
+//! What every kind of store guarantees, proved on each.
+
+mod changes;
+mod gateways;
+mod key_changes;
+mod keys;
+mod leases;
+pub(super) mod usage;

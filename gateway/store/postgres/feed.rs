@@ -1,0 +1,329 @@
+//! Hears of changes as they are committed: the triggers of `sql/postgres/` notify, one connection of its own listens.
+//!
+//! What must stay true here:
+//! - The order of commits is the order of notifications, but not the order of any number. So after a lost connection there is no
+//!   catching up: it listens first, and then anything may have changed.
+//! - `contact` is when the last heartbeat that was answered was *sent*: what was committed before it was notified before its
+//!   answer.
+//! - Nothing here waits for the pool: a revocation is heard also while every other connection is busy.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::mem;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::errors::Failure;
+use super::pool::PostgresStore;
+use super::tls;
+use crate::clock;
+use crate::model::ids::KeyId;
+use crate::model::key_hash::KeyHash;
+use crate::store::{Change, News, StoreError};
+
+/// A connection that died in silence is noticed after this and `store.timeout`.
+const BEAT_EVERY: Duration = Duration::from_millis(500);
+/// How often a gateway says that it lives.
+const REPORT_EVERY: Duration = Duration::from_secs(2);
+/// Between two attempts to connect.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Changes told at once; the rest follows.
+const MOST_AT_ONCE: usize = 10_000;
+
+pub struct PostgresFeed {
+    store: PostgresStore,
+    gateway_id: String,
+    listener: Option<Listener>,
+    failed_before: bool,
+    reported: Option<Instant>,
+    /// Questions that were told and are to be confirmed.
+    questions: Vec<i64>,
+}
+
+impl PostgresFeed {
+    pub fn new(store: PostgresStore, gateway_id: &str) -> Self {
+        let gateway_id = gateway_id.to_owned();
+        Self { store, gateway_id, listener: None, failed_before: false, reported: None, questions: Vec::new() }
+    }
+
+    pub async fn next(&mut self) -> Result<News, StoreError> {
+        let news = match &mut self.listener {
+            Some(listener) => listener.next().await,
+            None => self.listen().await,
+        };
+        match news {
+            Ok((contact, notices)) => Ok(News { contact, changes: self.understand(notices) }),
+            Err(error) => {
+                self.listener = None;
+                self.failed_before = true;
+                Err(error)
+            }
+        }
+    }
+
+    pub async fn applied(&mut self) -> Result<(), StoreError> {
+        let Some(listener) = &mut self.listener else { return Ok(()) };
+        while let Some(&question) = self.questions.last() {
+            listener.confirm(question, &self.gateway_id).await?;
+            self.questions.pop();
+        }
+        let now = clock::monotonic();
+        if self.reported.is_none_or(|before| now.duration_since(before) >= REPORT_EVERY) {
+            self.reported = Some(now);
+            listener.report(&self.gateway_id).await?;
+        }
+        Ok(())
+    }
+
+    /// Listens, and only then takes anything for changed. A question asked before it listened is found in its table.
+    async fn listen(&mut self) -> Result<Heard, StoreError> {
+        if mem::take(&mut self.failed_before) {
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+        let mut listener = Listener::connect(&self.store).await?;
+        let contact = listener.contact;
+        let mut notices = vec!["all".to_owned()];
+        notices.extend(listener.open_questions().await?);
+        self.listener = Some(listener);
+        Ok((contact, notices))
+    }
+
+    fn understand(&mut self, notices: Vec<String>) -> Vec<Change> {
+        notices.iter().filter_map(|notice| self.change(notice)).collect()
+    }
+
+    /// `None` for what concerns nobody: a hash that is none has no key, and a newer version may speak of other things.
+    fn change(&mut self, notice: &str) -> Option<Change> {
+        let (kind, rest) = notice.split_once(' ').unwrap_or((notice, ""));
+        match kind {
+            "all" => Some(Change::Anything),
+            "key" => KeyHash::from_hex(rest).map(Change::Secret),
+            "limit" => Some(Change::Limit(rest.into())),
+            "sync" => {
+                let (question, key_id) = rest.split_once(' ')?;
+                self.questions.push(question.parse().ok()?);
+                Some(Change::Key(KeyId::from(key_id)))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for PostgresFeed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PostgresFeed({:?})", self.store)
+    }
+}
+
+/// The contact, and what was notified, in order.
+type Heard = (Instant, Vec<String>);
+
+struct Listener {
+    client: Client,
+    wire: Wire,
+    store: PostgresStore,
+    contact: Instant,
+}
+
+impl Listener {
+    async fn connect(store: &PostgresStore) -> Result<Self, StoreError> {
+        let url = &store.listen_url;
+        let contact = clock::monotonic();
+        let connecting = url.connection.connect(tls::connector(url));
+        let connected = tokio::time::timeout(store.timeout, connecting).await.map_err(|_| StoreError::Timeout(store.timeout))?;
+        let (client, connection) = connected.map_err(|error| Failure::Postgres(error).in_words(url, store.timeout))?;
+        let wire = Wire { connection, notices: VecDeque::new() };
+        let mut listener = Self { client, wire, store: store.clone(), contact };
+        listener.ask(async |client| client.batch_execute("LISTEN hokusai_gateway").await).await?;
+        Ok(listener)
+    }
+
+    /// Returns when something was notified, or after a heartbeat.
+    async fn next(&mut self) -> Result<Heard, StoreError> {
+        let beat_at = self.contact + BEAT_EVERY;
+        if self.wire.notices.is_empty() {
+            // Without news the time for a heartbeat has come.
+            if let Ok(received) = tokio::time::timeout_at(beat_at.into(), self.wire.receive()).await {
+                received.map_err(|failure| self.in_words(failure))?;
+            }
+        }
+        if clock::monotonic() >= beat_at {
+            let sent = clock::monotonic();
+            self.ask(async |client| client.check_connection().await).await?;
+            self.contact = sent;
+        }
+        let count = self.wire.notices.len().min(MOST_AT_ONCE);
+        Ok((self.contact, self.wire.notices.drain(..count).collect()))
+    }
+
+    async fn open_questions(&mut self) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT 'sync ' || token || ' ' || key_id FROM api_gateway_syncs";
+        let rows = self.ask(async |client| client.query(sql, &[]).await).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    async fn confirm(&mut self, question: i64, gateway_id: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE api_gateway_syncs SET confirmed_by = confirmed_by || $2::text \
+                   WHERE token = $1 AND $2 <> ALL (confirmed_by)";
+        self.ask(async |client| client.execute(sql, &[&question, &gateway_id]).await).await?;
+        Ok(())
+    }
+
+    /// Gateways unheard of for a day are forgotten.
+    async fn report(&mut self, gateway_id: &str) -> Result<(), StoreError> {
+        let report = "INSERT INTO api_gateways (gateway_id, seen_at) VALUES ($1, clock_timestamp()) \
+                      ON CONFLICT (gateway_id) DO UPDATE SET seen_at = excluded.seen_at";
+        let forget = "DELETE FROM api_gateways WHERE seen_at < clock_timestamp() - interval '1 day'";
+        self.ask(async |client| client.execute(report, &[&gateway_id]).await).await?;
+        self.ask(async |client| client.execute(forget, &[]).await).await?;
+        Ok(())
+    }
+
+    /// What is notified meanwhile is kept.
+    async fn ask<T>(&mut self, question: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>) -> Result<T, StoreError> {
+        let timeout = self.store.timeout;
+        let Self { client, wire, .. } = self;
+        let exchange = async {
+            let mut question = pin!(question(client));
+            loop {
+                tokio::select! {
+                    biased;
+                    received = wire.receive() => received?,
+                    answer = &mut question => return Ok(answer?),
+                }
+            }
+        };
+        let answer = tokio::time::timeout(timeout, exchange).await.map_err(|_| StoreError::Timeout(timeout))?;
+        answer.map_err(|failure| self.in_words(failure))
+    }
+
+    fn in_words(&self, failure: Failure) -> StoreError {
+        failure.in_words(&self.store.listen_url, self.store.timeout)
+    }
+}
+
+struct Wire {
+    connection: Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>,
+    notices: VecDeque<String>,
+}
+
+impl Wire {
+    /// Moves the connection on until something is notified, and takes with it what follows at once. May be dropped at any time.
+    async fn receive(&mut self) -> Result<(), Failure> {
+        poll_fn(|context| {
+            let known = self.notices.len();
+            while self.notices.len() < MOST_AT_ONCE {
+                match self.connection.poll_message(context) {
+                    Poll::Ready(Some(Ok(AsyncMessage::Notification(notice)))) => {
+                        self.notices.push_back(notice.payload().to_owned());
+                    }
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error.into())),
+                    Poll::Ready(None) => return Poll::Ready(Err(Failure::Closed)),
+                    Poll::Pending if self.notices.len() == known => return Poll::Pending,
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::postgres_server::{SHARED, Server};
+    use crate::store::testing::{config, hash};
+    use crate::store::{ChangeFeed, Store};
+
+    /// With a second for each question.
+    fn store(url: &str) -> Store {
+        Store::open(&config(&format!("url = \"{url}\"\ntimeout = \"1s\"")).store)
+    }
+
+    async fn follow(store: &Store) -> ChangeFeed {
+        let mut feed = ChangeFeed::new(store, "gateway");
+        assert_eq!(feed.next().await.unwrap().changes, [Change::Anything]);
+        feed
+    }
+
+    async fn failure(feed: &mut ChangeFeed) -> StoreError {
+        loop {
+            if let Err(error) = feed.next().await {
+                return error;
+            }
+        }
+    }
+
+    async fn recovery(feed: &mut ChangeFeed) -> News {
+        loop {
+            if let Ok(news) = feed.next().await {
+                return news;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn contact_goes_on_without_changes() {
+        let database = SHARED.database();
+        let store = store(&database.url());
+        store.migrate_up().await.unwrap();
+        let mut feed = follow(&store).await;
+        let first = feed.next().await.unwrap();
+        let second = feed.next().await.unwrap();
+        assert!(first.contact < second.contact && second.changes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn words_of_a_newer_version_are_passed_over() {
+        let database = SHARED.database();
+        let store = store(&database.url());
+        store.migrate_up().await.unwrap();
+        let mut feed = follow(&store).await;
+        let notices = ["shard 7", "key nothing", "sync x y", "sync 7", "", "all", &format!("key {}", hash("k").to_hex())];
+        for notice in notices {
+            database.sql(&format!("SELECT pg_notify('hokusai_gateway', '{notice}')"));
+        }
+        let mut changes = Vec::new();
+        while changes.len() < 2 {
+            changes.extend(feed.next().await.unwrap().changes);
+        }
+        assert_eq!(changes, [Change::Anything, Change::Secret(hash("k"))]);
+    }
+
+    #[tokio::test]
+    async fn a_table_emptied_at_one_stroke_may_have_changed_anything() {
+        let database = SHARED.database();
+        let store = store(&database.url());
+        store.migrate_up().await.unwrap();
+        let mut feed = follow(&store).await;
+        database.sql("TRUNCATE api_keys CASCADE");
+        assert_eq!(feed.next().await.unwrap().changes, [Change::Anything]);
+    }
+
+    /// Killed, it closes the connection; frozen, it only falls silent.
+    #[tokio::test]
+    async fn a_server_that_comes_back_is_followed_within_two_seconds_and_anything_may_have_changed() {
+        let server = Server::start();
+        let database = server.database();
+        let store = store(&database.url());
+        store.migrate_up().await.unwrap();
+        let mut feed = follow(&store).await;
+        let outages: [(fn(&Server), fn(&Server)); 2] = [(Server::freeze, Server::thaw), (Server::kill, Server::start_again)];
+        for (end, begin_again) in outages {
+            end(&server);
+            failure(&mut feed).await;
+            assert!(feed.next().await.is_err());
+            begin_again(&server);
+            let back = clock::monotonic();
+            assert_eq!(recovery(&mut feed).await.changes, [Change::Anything]);
+            assert!(clock::monotonic().duration_since(back) < Duration::from_secs(2));
+        }
+    }
+}

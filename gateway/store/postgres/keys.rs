@@ -1,0 +1,71 @@
+//! Keys looked up and listed.
+
+use deadpool_postgres::GenericClient;
+
+use super::errors::Failure;
+use super::pool::PostgresStore;
+use super::record;
+use super::values::instant;
+use crate::model::ids::{KeyId, UserId};
+use crate::model::key_hash::KeyHash;
+use crate::model::key_record::{FoundKey, KeyRecord};
+use crate::store::{KeyFilter, KeyListing, StoreError};
+
+impl PostgresStore {
+    pub async fn find_key(&self, hash: KeyHash) -> Result<Option<FoundKey>, StoreError> {
+        let sql = format!(
+            "SELECT {columns}, k.key_hash, NULL::timestamptz AS valid_until FROM api_keys k WHERE k.key_hash = $1 \
+             UNION ALL SELECT {columns}, p.key_hash, p.valid_until FROM api_key_previous_secrets p \
+             JOIN api_keys k USING (key_id) WHERE p.key_hash = $1 LIMIT 1",
+            columns = record::COLUMNS
+        );
+        self.read(async |client| {
+            let statement = client.prepare_cached(&sql).await?;
+            let row = client.query_opt(&statement, &[&hash.to_hex()]).await?;
+            Ok(row.as_ref().map(record::read_found).transpose()?)
+        })
+        .await
+    }
+
+    pub async fn has_foreign_keys(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE NOT minted) \
+                   OR EXISTS (SELECT 1 FROM api_key_previous_secrets WHERE NOT minted)";
+        self.read(async |client| {
+            let statement = client.prepare_cached(sql).await?;
+            Ok(client.query_one(&statement, &[]).await?.get(0))
+        })
+        .await
+    }
+
+    pub async fn get_key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        self.read(async |client| get(client, key_id, "").await).await
+    }
+
+    pub async fn list_keys(&self, filter: &KeyFilter) -> Result<KeyListing, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM api_keys k WHERE ($1::text IS NULL OR k.user_id = $1) \
+             AND ($2::timestamptz IS NULL OR k.is_active AND k.revoked_at IS NULL AND coalesce(k.expires_at > $2, TRUE)) \
+             AND ($3::timestamptz IS NULL OR k.created_at < $3) ORDER BY k.created_at, k.key_id",
+            record::COLUMNS
+        );
+        let user_id = filter.user_id.as_ref().map(UserId::as_str);
+        let (good_at, created_before) = (filter.good_at.map(instant), filter.created_before.map(instant));
+        let rows = self.report(async |client| Ok(client.query(&sql, &[&user_id, &good_at, &created_before]).await?)).await?;
+        let mut listing = KeyListing::default();
+        for row in &rows {
+            match record::read(row) {
+                Ok(key) => listing.keys.push(key),
+                Err(unreadable) => listing.unreadable.push(unreadable),
+            }
+        }
+        Ok(listing)
+    }
+}
+
+/// `lock` is what is added to the statement: nothing, or ` FOR UPDATE`.
+pub(super) async fn get(client: &impl GenericClient, key_id: &KeyId, lock: &str) -> Result<Option<KeyRecord>, Failure> {
+    let sql = format!("SELECT {} FROM api_keys k WHERE k.key_id = $1{lock}", record::COLUMNS);
+    let statement = client.prepare_cached(&sql).await?;
+    let row = client.query_opt(&statement, &[&key_id.as_str()]).await?;
+    Ok(row.as_ref().map(record::read).transpose()?)
+}

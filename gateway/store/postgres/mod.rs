@@ -1,0 +1,18 @@
+//! The shared store: a PostgreSQL database that several gateways ask.
+
+mod errors;
+mod feed;
+mod gateways;
+mod key_changes;
+mod keys;
+mod leases;
+mod migrate;
+mod partitions;
+mod pool;
+mod record;
+mod tls;
+mod usage;
+mod values;
+
+pub use feed::PostgresFeed;
+pub use pool::PostgresStore;

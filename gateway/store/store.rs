@@ -1,0 +1,152 @@
+//! The store in use, and every question it can be asked. What a question promises is said here; each kind keeps it its own way.
+
+use std::time::Duration;
+
+use super::postgres::PostgresStore;
+use super::sqlite::SqliteStore;
+use super::{
+    GatewayReport, JournalPosition, KeyChanges, KeyFilter, KeyListing, KeyUsage, MigrationStatus, NewSecret, Rotated, StoreError,
+    UsageRow,
+};
+use crate::config::{self, StoreUrl};
+use crate::model::ids::KeyId;
+use crate::model::key_hash::KeyHash;
+use crate::model::key_record::{FoundKey, KeyRecord};
+use crate::model::lease::{Debt, Grant, LeaseAnswer, LeaseReport, LeaseRequest};
+use crate::model::timestamp::Timestamp;
+
+/// Clones share the connections, which close when the last clone is gone.
+#[derive(Clone, Debug)]
+pub enum Store {
+    Sqlite(SqliteStore),
+    Postgres(PostgresStore),
+}
+
+impl Store {
+    /// Touches no file and no server yet.
+    pub fn open(config: &config::Store) -> Self {
+        match &config.url {
+            StoreUrl::Sqlite(file) => Self::Sqlite(SqliteStore::new(file, config.pool_size, config.timeout)),
+            StoreUrl::Postgres(url) => Self::Postgres(PostgresStore::new(url, config)),
+        }
+    }
+}
+
+macro_rules! questions {
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        impl Store {$(
+            $(#[$doc])*
+            pub async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                match self {
+                    Self::Sqlite(store) => store.$name($($argument),*).await,
+                    Self::Postgres(store) => store.$name($($argument),*).await,
+                }
+            }
+        )*}
+    };
+}
+
+// Keys
+questions! {
+    /// The key one of whose secrets has this hash, be it in use, ended or revoked: its standing says.
+    ///
+    /// # Errors
+    /// [`StoreError::BadRecord`] when its row cannot be understood.
+    find_key(hash: KeyHash) -> Option<FoundKey>;
+    /// Whether any secret was brought from elsewhere, so that one without our checksum may be a key all the same.
+    has_foreign_keys() -> bool;
+    /// # Errors
+    /// [`StoreError::BadRecord`] when its row cannot be understood.
+    get_key(key_id: &KeyId) -> Option<KeyRecord>;
+    list_keys(filter: &KeyFilter) -> KeyListing;
+    /// Stores a key that was minted here.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when its id or its hash is there already.
+    insert_key(hash: KeyHash, record: KeyRecord) -> ();
+    /// The record after the change; `None`: there is no such key.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a revoked key, [`StoreError::BadRecord`] when its row cannot be understood.
+    update_key(key_id: &KeyId, changes: KeyChanges) -> Option<KeyRecord>;
+    /// A new current secret. The one before works for `grace` more; none: it ends now, and with it all earlier ones.
+    /// `None`: there is no such key.
+    ///
+    /// # Errors
+    /// As [`update_key`](Self::update_key).
+    rotate_key(key_id: &KeyId, secret: NewSecret, grace: Duration, now: Timestamp) -> Option<Rotated>;
+    /// Ends every secret of the key for good, also of one whose row cannot be understood. Again changes nothing.
+    /// Returns whether there is such a key.
+    revoke_key(key_id: &KeyId, now: Timestamp) -> bool;
+    /// Clears `is_active` of the keys that have expired. Returns how many they were.
+    deactivate_expired(now: Timestamp) -> usize;
+}
+
+// Usage
+questions! {
+    /// Where this spool's journal stands; `None`: nothing of it was written yet.
+    usage_position(spool_id: &str) -> Option<JournalPosition>;
+    /// Writes the rows between two positions of a journal, if the store has it at the first or does not know it. Returns where
+    /// the store has it now: at `upto`, by this call or by an earlier one whose answer was lost; or elsewhere, when nothing
+    /// was written and the caller has to go on from there.
+    write_usage(spool_id: &str, after: Option<JournalPosition>, upto: JournalPosition, rows: Vec<UsageRow>) -> JournalPosition;
+    /// Notes when keys were last used. A time earlier than the one noted changes nothing.
+    touch_last_used(used: Vec<(KeyId, Timestamp)>) -> ();
+    /// The keys with the most requests since then, the most active first.
+    usage_top(since: Timestamp, limit: usize) -> Vec<KeyUsage>;
+    count_usage_before(before: Timestamp) -> u64;
+    /// Makes what the rows of the days to come will need.
+    make_room_for_usage(now: Timestamp) -> ();
+    /// Deletes the oldest rows from before then, at most `max_rows` one by one. Returns how many went, which is more than that
+    /// where many go in one stroke.
+    delete_usage_before(before: Timestamp, max_rows: usize) -> usize;
+}
+
+// The hours' counts
+questions! {
+    /// Takes back what the request returns, then grants what the hour allows. `spool_id` is the name under which a killed
+    /// gateway settles the lease later; `None` when it could not, and then nothing of the lease returns unless it is reported.
+    lease(key_id: &KeyId, spool_id: Option<&str>, request: LeaseRequest) -> LeaseAnswer;
+    /// Writes down what became of leases, and what was admitted without any.
+    settle_leases(reports: Vec<LeaseReport>, debts: Vec<(KeyId, Debt)>) -> ();
+    /// What stands under a spool's name.
+    leases_of(spool_id: &str) -> Vec<Grant>;
+    /// Requests admitted in the hour that contains `now`, as far as gateways have told.
+    hour_usage(key_id: &KeyId, now: Timestamp) -> u64;
+    /// Starts the current hour of a key anew: every lease is void, and gateways are told.
+    reset_hour(key_id: &KeyId) -> ();
+}
+
+// Gateways
+questions! {
+    /// For a gateway that ends: nobody waits for it any more.
+    forget_gateway(gateway_id: &str) -> ();
+    /// Every gateway that reported within a day and did not say that it ended, by name.
+    gateways() -> Vec<GatewayReport>;
+    /// Asks every running gateway to confirm that it knows what was changed of this key until now. Returns the question's
+    /// number, for [`confirmed_by`](Self::confirmed_by).
+    ask_confirmation(key_id: &KeyId) -> i64;
+    /// The gateways that have confirmed.
+    confirmed_by(question: i64) -> Vec<String>;
+}
+
+// Tables
+questions! {
+    /// Whether this binary can work with the tables. SQLite's are made if they are not there, PostgreSQL's are somebody's to make.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] when the tables are missing, from elsewhere or too new: waiting does not help.
+    ensure_migrated() -> ();
+    /// Applies what is missing. Returns the names of what was applied.
+    ///
+    /// # Errors
+    /// As [`ensure_migrated`](Self::ensure_migrated). Migrations applied before the failing one stay.
+    migrate_up() -> Vec<&'static str>;
+    /// Takes back every migration, and with it every key and all usage. Returns the names of what was taken back.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`] when a newer version applied one that this version cannot take back.
+    migrate_down() -> Vec<&'static str>;
+    /// Every migration known to this version or to the database, in order.
+    migration_status() -> MigrationStatus;
+}

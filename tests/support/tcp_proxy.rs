@@ -1,0 +1,120 @@
+//! Stands before a server and can hold back what it answers, or cut it off.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+
+/// Its threads end with their connections, the accepting one with the process.
+pub struct TcpProxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    holds: bool,
+    /// Answers that wait to be passed on.
+    held: usize,
+    refuses: bool,
+    open: Vec<TcpStream>,
+}
+
+impl TcpProxy {
+    /// Before the server at this port.
+    pub fn before(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let port = listener.local_addr().expect("it is bound").port();
+        let shared = Arc::<Shared>::default();
+        let passing = Arc::clone(&shared);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // A server that is away closes the connection.
+                let _ = passing.pass(client, server);
+            }
+        });
+        Self { port, shared }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What the server answers from now on waits until [`let_go`](Self::let_go).
+    pub fn hold(&self) {
+        self.shared.lock().holds = true;
+    }
+
+    pub fn let_go(&self) {
+        self.shared.lock().holds = false;
+        self.shared.changed.notify_all();
+    }
+
+    /// How many answers wait.
+    pub fn held(&self) -> usize {
+        self.shared.lock().held
+    }
+
+    /// Ends every connection, and each new one at once, until [`mend`](Self::mend).
+    pub fn cut(&self) {
+        let mut state = self.shared.lock();
+        state.refuses = true;
+        for connection in state.open.drain(..) {
+            // It may have ended by itself.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub fn mend(&self) {
+        self.shared.lock().refuses = false;
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the state")
+    }
+
+    fn pass(self: &Arc<Self>, client: TcpStream, server: u16) -> io::Result<()> {
+        let server = TcpStream::connect(("127.0.0.1", server))?;
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        let mut state = self.lock();
+        if state.refuses {
+            return Ok(());
+        }
+        state.open.extend([client.try_clone()?, server.try_clone()?]);
+        drop(state);
+        let (questions, answers) = ((client.try_clone()?, server.try_clone()?), (server, client));
+        let shared = Arc::clone(self);
+        thread::spawn(move || copy(questions, || ()));
+        thread::spawn(move || copy(answers, || shared.wait()));
+        Ok(())
+    }
+
+    fn wait(&self) {
+        let mut state = self.lock();
+        state.held += 1;
+        while state.holds {
+            state = self.changed.wait(state).expect("nothing panics while it holds the state");
+        }
+        state.held -= 1;
+    }
+}
+
+fn copy((mut from, mut to): (TcpStream, TcpStream), before_each: impl Fn()) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        before_each();
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
