@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::admin::{self, Readiness};
 use crate::auth::lookup::Lookup;
+use crate::auth::shared_cache::SharedCache;
 use crate::auth::watch::Watch;
 use crate::clock;
 use crate::config::Config;
@@ -88,7 +89,7 @@ impl App {
         };
 
         let policy = config.limits.on_authority_failure;
-        let authority = Authority::new(store.clone(), redis);
+        let authority = Authority::new(store.clone(), redis.clone());
         let limiter = Limiter::start(spool.folder(), spool.id(), authority, policy, tasks.clone(), background.clone())
             .await
             .map_err(|error| StartError::Leases { path: spool.folder().to_owned(), error })?;
@@ -99,8 +100,10 @@ impl App {
         if let Some(usage) = &usage {
             usage.start(&store, &background);
         }
+        let shared = redis.map(|redis| Arc::new(SharedCache::new(&config.keys, redis, Arc::clone(&metrics))));
         let lookup = Lookup::new(
             &config.keys,
+            shared.clone(),
             store.clone(),
             Arc::clone(&limiter),
             Arc::clone(&metrics),
@@ -111,6 +114,7 @@ impl App {
             gateway_id: spool.id().to_owned(),
             store,
             lookup: Arc::clone(&lookup),
+            shared,
             limiter: Arc::clone(&limiter),
             metrics: Arc::clone(&metrics),
         };

@@ -36,9 +36,16 @@ impl Gateway {
         let authority = Authority::new(store.clone(), None);
         let limiter = Limiter::start(spool.path(), id, authority, policy, tasks.clone(), background.clone()).await.unwrap();
         let rules = config("").keys;
-        let lookup = Lookup::new(&rules, store.clone(), Arc::clone(&limiter), Arc::clone(&metrics), background, tasks.clone());
-        let watch =
-            Watch { gateway_id: id.to_owned(), store, lookup: Arc::clone(&lookup), limiter, metrics: Arc::clone(&metrics) };
+        let lookup =
+            Lookup::new(&rules, None, store.clone(), Arc::clone(&limiter), Arc::clone(&metrics), background, tasks.clone());
+        let watch = Watch {
+            gateway_id: id.to_owned(),
+            store,
+            lookup: Arc::clone(&lookup),
+            shared: None,
+            limiter,
+            metrics: Arc::clone(&metrics),
+        };
         tasks.spawn(watch.run(tasks.clone()));
         eventually(async || !lookup.store_has_foreign_keys()).await;
         Self { lookup, metrics, tasks, _spool: spool }
