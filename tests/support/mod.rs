@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod gateway;
+pub mod redis;
 pub mod settings;
 pub mod upstream;
 pub mod wire;

@@ -260,12 +260,12 @@ async fn who_does_not_reach_the_store_hears_of_a_change_from_who_does() {
         })
         .await;
     };
-    let hears = cut_off.hear(|change| {
+    let listening = cut_off.hear(|change| {
         assert_eq!(change, Some(hash("k")));
         heard.fetch_add(1, Ordering::Relaxed);
     });
     tokio::select! {
-        () = hears => {}
+        () = listening => {}
         () = told => {}
     }
 }
