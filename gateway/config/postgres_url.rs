@@ -52,7 +52,7 @@ impl PostgresUrl {
 
 /// `base_dir` is what a relative `sslrootcert` is relative to.
 pub(super) fn postgres_url(text: &str, base_dir: &Path) -> Result<PostgresUrl, Complaint> {
-    let (place, options) = text.split_once('?').unwrap_or((text, ""));
+    let (place, options) = split_options(text);
     let (tls, others): (Vec<&str>, Vec<&str>) =
         options.split('&').filter(|option| !option.is_empty()).partition(|option| option.starts_with("ssl"));
     let mut connection: tokio_postgres::Config =
@@ -81,6 +81,15 @@ pub(super) fn postgres_url(text: &str, base_dir: &Path) -> Result<PostgresUrl, C
         connection.application_name(env!("CARGO_PKG_NAME"));
     }
     Ok(PostgresUrl { connection, verify, roots: roots.unwrap_or_default() })
+}
+
+/// A password may hold a `?`: options follow after the user only.
+fn split_options(text: &str) -> (&str, &str) {
+    let user_ends = text.find('@').unwrap_or(0);
+    match text[user_ends..].find('?') {
+        Some(at) => (&text[..user_ends + at], &text[user_ends + at + 1..]),
+        None => (text, ""),
+    }
 }
 
 const FORM: &str = "write it like postgres://user:password@host:5432/database";
@@ -131,6 +140,9 @@ mod tests {
         assert_eq!(url.connection.get_application_name(), Some("gw"));
         assert_eq!(url.address(), "db.internal:6543/keys");
         assert_eq!(parse("postgres://u@h/d").connection.get_application_name(), Some("hokusai-gateway"));
+        let odd = parse("postgres://u:a?sslmode=b&c@h/d?sslmode=disable");
+        assert_eq!(odd.connection.get_password(), Some(&b"a?sslmode=b&c"[..]));
+        assert_eq!(odd.connection.get_ssl_mode(), SslMode::Disable);
         assert_eq!(parse("postgres://u@a:1,b:2/d").address(), "a:1,b:2/d");
         assert_eq!(parse("postgres://u@/d?host=/run/postgresql").address(), "/run/postgresql (port 5432)/d");
     }
@@ -158,7 +170,6 @@ mod tests {
             "postgres://u:hunter2@h/d?ssl",
             "postgres://u:hunter2@h",
             "postgres://u:hunter2@/d",
-            "postgres://u:a?hunter2@h/d",
             "postgres://u:hunter2@h:port/d",
         ] {
             let complaint = postgres_url(text, Path::new("/nowhere")).expect_err(text);

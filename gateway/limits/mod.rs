@@ -12,6 +12,8 @@ mod cell;
 mod lease;
 mod lease_file;
 mod left_over;
+#[cfg(test)]
+mod many_gateways;
 mod redis;
 mod rounds;
 #[cfg(test)]

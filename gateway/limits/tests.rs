@@ -6,7 +6,7 @@ use crate::model::quota::HourWindow;
 use crate::store::Store;
 use crate::store::sqlite::testing::Folder;
 
-fn on(store: &Store) -> Authority {
+pub(super) fn on(store: &Store) -> Authority {
     Authority::new(store.clone(), None)
 }
 

@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use super::StoreError;
 use super::postgres::PostgresFeed;
 use super::sqlite::SqliteFeed;
-use super::store::Store;
+use super::{Store, StoreError};
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 

@@ -5,8 +5,8 @@ mod feed;
 mod guarantees;
 mod migrations;
 pub mod postgres;
+mod questions;
 pub mod sqlite;
-mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -20,7 +20,7 @@ use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
 
 pub use feed::{Change, ChangeFeed, News};
-pub use store::Store;
+pub use questions::Store;
 
 /// Why a question to the store has no answer. "Not found" is an answer, not an error.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -21,7 +21,7 @@ use crate::store::{JournalPosition, UsageRow};
 /// Before anything a journal may hold.
 pub const OLDEST: JournalPosition = JournalPosition { segment: 0, offset: 0 };
 /// Waiting records that are worth waking the reader for before its time.
-const MUCH: u64 = 4_000;
+const MUCH: u64 = 5_000;
 
 #[derive(Debug)]
 pub struct Backlog {

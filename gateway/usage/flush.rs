@@ -18,8 +18,9 @@ use crate::drain::Tasks;
 use crate::model::timestamp::Timestamp;
 use crate::store::{JournalPosition, Store, StoreError, UsageRow};
 
-/// Records written in one transaction. Large enough that its fsync does not count, small enough to end within `store.timeout`.
-const BATCH: u64 = 2_000;
+/// Records written in one transaction. Large enough that its fsync does not count, small enough that who waits for the store
+/// behind it (25 ms on SQLite) does not notice.
+const BATCH: u64 = 5_000;
 /// After the first failure; doubled after each further one.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(5);
@@ -74,7 +75,7 @@ impl Flusher {
         let mut failures = 0;
         loop {
             let is_stopping = tasks.is_stopping();
-            let result = self.flush().await;
+            let result = self.flush(is_stopping).await;
             self.report(&result, failures);
             let pause = match result {
                 Ok(()) if is_stopping => return,
@@ -101,8 +102,9 @@ impl Flusher {
         }
     }
 
-    /// Writes all there is.
-    pub async fn flush(&mut self) -> Result<(), FlushError> {
+    /// Writes what there is: to the very last record, or until less than a batch waits. Under load a few more records always
+    /// come, and a transaction for each few of them would cost more than the records do.
+    pub async fn flush(&mut self, to_the_last: bool) -> Result<(), FlushError> {
         let mut place = match self.place {
             Some(place) => place,
             None => self.find_place(self.store.usage_position(&self.spool_id).await?).await?,
@@ -116,6 +118,10 @@ impl Flusher {
                     self.unsure = Some(batch);
                     return Err(error);
                 }
+            }
+            if !to_the_last && self.backlog.undelivered() < BATCH {
+                self.place = Some(place);
+                return self.touch().await;
             }
         }
     }

@@ -11,7 +11,8 @@ use crate::model::timestamp::Timestamp;
 use crate::model::usage_event::UsageEvent;
 use crate::store::JournalPosition;
 use crate::store::sqlite::SqliteStore;
-use crate::store::testing::{Place, hold_on_every_store};
+use crate::store::testing::postgres_server::Server;
+use crate::store::testing::{Place, hold_on_every_store, postgres_store};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -201,6 +202,28 @@ async fn a_crash_after_the_store_has_a_batch_and_before_the_journal_forgot_it_wr
 fn segments(spool: &std::path::Path) -> Vec<(PathBuf, Vec<u8>)> {
     let numbers = segment::numbers(spool).unwrap().into_iter();
     numbers.map(|number| segment::path(spool, number)).map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_postgresql_that_is_killed_meanwhile_has_every_row_once_in_the_end() {
+    let (fixture, server) = (Fixture::new(), Server::start());
+    let database = server.database();
+    let store = postgres_store(&database.url());
+    store.migrate_up().await.unwrap();
+    let usage = fixture.open();
+    usage.start(&store, &Handle::current());
+    record(&usage, 0..3000);
+    fixture.until(|metrics| metrics.usage_written.get() >= 1000).await;
+    server.kill();
+    record(&usage, 3000..5000);
+    fixture.until(|metrics| metrics.usage_recorded.get() == 5000 && metrics.usage_spooled.get() >= 2000).await;
+    drop(usage);
+    server.start_again();
+    let usage = fixture.open();
+    usage.start(&store, &Handle::current());
+    usage.close(LIMIT).await;
+    let rows = "SELECT count(*), count(DISTINCT response_bytes), max(response_bytes) FROM api_key_usage";
+    assert_eq!(database.sql(rows), "5000|5000|4999");
 }
 
 hold_on_every_store! { what_a_lost_gateway_left_is_delivered_once_by_whoever_does_it_and_not_while_it_runs }

@@ -14,6 +14,7 @@ mod harness;
 mod identity;
 mod limits;
 mod operations;
+mod postgres;
 mod redis;
 mod retry;
 mod routing;

@@ -3,6 +3,8 @@
 //! What must stay true here: the server and its folder go with the process that started them, however that ends. A shell
 //! watches over both: it waits on a pipe that only this process holds, and cleans up once the pipe closes.
 
+#![allow(dead_code, reason = "each test binary uses another part of it")]
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -31,6 +33,12 @@ max_connections = 200
 shared_buffers = 32MB
 fsync = off
 END
+if [ -n "$CERTIFICATE" ]; then
+    umask 077
+    echo "$CERTIFICATE" >data/server.crt
+    echo "$PRIVATE_KEY" >data/server.key
+    echo 'ssl = on' >>data/postgresql.conf
+fi
 echo "in $folder"
 read end
 "$BIN/pg_ctl" -D data -m immediate stop >/dev/null 2>&1
@@ -49,8 +57,13 @@ impl Server {
     /// # Panics
     /// When PostgreSQL is not installed, or does not start.
     pub fn start() -> Self {
+        Self::start_with("", "")
+    }
+
+    /// With TLS, by a certificate and its key in PEM.
+    pub fn start_with(certificate: &str, private_key: &str) -> Self {
         let bin = bin();
-        let (watcher, folder) = watched_folder(&bin);
+        let (watcher, folder) = watched_folder(&bin, certificate, private_key);
         let mut server = Self { port: 0, folder, bin, watcher, postmaster: Mutex::default() };
         // Somebody else may take a port between its choice and its use.
         for _ in 0..5 {
@@ -171,10 +184,12 @@ impl Drop for Server {
 }
 
 /// Makes the folder of a server, and who removes it.
-fn watched_folder(bin: &Path) -> (Child, PathBuf) {
+fn watched_folder(bin: &Path, certificate: &str, private_key: &str) -> (Child, PathBuf) {
     let mut watcher = as_ordinary_user("sh")
         .args(["-c", WATCH])
         .env("BIN", bin)
+        .env("CERTIFICATE", certificate)
+        .env("PRIVATE_KEY", private_key)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -1,5 +1,7 @@
 //! Stands before a server and can hold back what it answers, or cut it off.
 
+#![allow(dead_code, reason = "each test binary uses another part of it")]
+
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

@@ -150,6 +150,7 @@ async fn hours_before_the_last_one_are_forgotten(place: Place, store: Store) {
 async fn a_reset_starts_the_hour_anew_voids_its_leases_and_is_told_to_gateways(_place: Place, store: Store) {
     let mut feed = ChangeFeed::new(&store, "gateway");
     assert_eq!(feed.next().await.unwrap().changes, [Change::Anything]);
+    feed.applied().await.unwrap();
     let key_id = KeyId::from("a key");
     store.reset_hour(&key_id).await.unwrap();
     while feed.next().await.unwrap().changes != [Change::Limit(key_id.clone())] {}

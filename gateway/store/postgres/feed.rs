@@ -57,7 +57,7 @@ impl PostgresFeed {
             None => self.listen().await,
         };
         match news {
-            Ok((contact, notices)) => Ok(News { contact, changes: self.understand(notices) }),
+            Ok((contact, notices)) => Ok(News { contact, changes: self.understand(&notices) }),
             Err(error) => {
                 self.listener = None;
                 self.failed_before = true;
@@ -93,7 +93,7 @@ impl PostgresFeed {
         Ok((contact, notices))
     }
 
-    fn understand(&mut self, notices: Vec<String>) -> Vec<Change> {
+    fn understand(&mut self, notices: &[String]) -> Vec<Change> {
         notices.iter().filter_map(|notice| self.change(notice)).collect()
     }
 
@@ -315,12 +315,19 @@ mod tests {
         let store = store(&database.url());
         store.migrate_up().await.unwrap();
         let mut feed = follow(&store).await;
-        let outages: [(fn(&Server), fn(&Server)); 2] = [(Server::freeze, Server::thaw), (Server::kill, Server::start_again)];
-        for (end, begin_again) in outages {
-            end(&server);
+        for kills in [false, true] {
+            if kills {
+                server.kill();
+            } else {
+                server.freeze();
+            }
             failure(&mut feed).await;
             assert!(feed.next().await.is_err());
-            begin_again(&server);
+            if kills {
+                server.start_again();
+            } else {
+                server.thaw();
+            }
             let back = clock::monotonic();
             assert_eq!(recovery(&mut feed).await.changes, [Change::Anything]);
             assert!(clock::monotonic().duration_since(back) < Duration::from_secs(2));

@@ -82,3 +82,74 @@ impl ServerCertVerifier for Lenient {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+    use crate::store::testing::postgres_server::Server;
+    use crate::store::testing::postgres_store;
+    use crate::store::{Store, StoreError};
+
+    type Authority = CertifiedIssuer<'static, KeyPair>;
+
+    fn authority() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// A server for `localhost`, whose certificate comes from the authority.
+    fn server(authority: &Authority) -> Server {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, authority).unwrap();
+        Server::start_with(&certificate.pem(), &key.serialize_pem())
+    }
+
+    /// Whether a question went over TLS.
+    async fn is_encrypted(url: &str) -> Result<bool, StoreError> {
+        let Store::Postgres(store) = postgres_store(url) else { panic!("{url}") };
+        let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        store.read(async |client| Ok(client.query_one(sql, &[]).await?.get(0))).await
+    }
+
+    #[tokio::test]
+    async fn each_mode_asks_of_the_server_what_psql_would_ask() {
+        let (right, wrong) = (authority(), authority());
+        let folder = tempfile::tempdir().unwrap();
+        let root = |name: &str, authority: &Authority| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, authority.pem()).unwrap();
+            format!("&sslrootcert={}", file.display())
+        };
+        let (right_root, wrong_root) = (root("right.pem", &right), root("wrong.pem", &wrong));
+        let server = server(&right);
+        let ask = async |host: &str, mode: &str, root: &str| {
+            is_encrypted(&format!("postgres://postgres@{host}:{}/postgres?sslmode={mode}{root}", server.port())).await
+        };
+        assert!(!ask("127.0.0.1", "disable", "").await.unwrap());
+        for (host, mode, root) in [
+            ("127.0.0.1", "prefer", ""),
+            ("127.0.0.1", "require", ""),
+            ("127.0.0.1", "require", &*right_root),
+            ("127.0.0.1", "verify-ca", &right_root),
+            ("localhost", "verify-full", &right_root),
+        ] {
+            assert!(ask(host, mode, root).await.unwrap(), "{host} {mode}");
+        }
+        for (host, mode, root) in [
+            ("127.0.0.1", "require", &*wrong_root),
+            ("127.0.0.1", "verify-ca", &wrong_root),
+            ("127.0.0.1", "verify-ca", ""),
+            ("127.0.0.1", "verify-full", &right_root),
+            ("localhost", "verify-full", &wrong_root),
+            ("localhost", "verify-full", ""),
+        ] {
+            let answer = ask(host, mode, root).await;
+            assert!(
+                matches!(&answer, Err(StoreError::Unavailable(says)) if says.contains("TLS") && says.contains("sslrootcert")),
+                "{host} {mode}: {answer:?}"
+            );
+        }
+    }
+}
