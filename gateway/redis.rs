@@ -208,9 +208,9 @@ fn words(details: &str) -> String {
     if details.starts_with("NOAUTH") {
         return "it asks for a password, and its URL has none".to_owned();
     }
-    // The system's errors come as they are written for a debugger.
-    let message = details.split_once("message: \"").and_then(|(_, message)| message.split_once('"'));
-    message.map_or(details, |(message, _)| message).to_owned()
+    // Errors of the system and of TLS come as they are written for a debugger.
+    let between = |start, end| details.split_once(start).and_then(|(_, rest)| rest.split_once(end)).map(|(words, _)| words);
+    between("message: \"", "\"").or_else(|| between("error: ", " }")).unwrap_or(details).to_owned()
 }
 
 fn client(config: &config::Redis) -> Client {
@@ -255,6 +255,17 @@ mod tests {
         while !fact() {
             assert!(clock::monotonic() < bound, "it did not come true");
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[test]
+    fn what_failed_is_told_in_words() {
+        for (details, says) in [
+            ("Os { code: 111, kind: ConnectionRefused, message: \"Connection refused\" }", "Connection refused"),
+            ("Custom { kind: InvalidData, error: InvalidCertificate(UnknownIssuer) }", "InvalidCertificate(UnknownIssuer)"),
+            ("WRONGPASS invalid username-password pair", "WRONGPASS invalid username-password pair"),
+        ] {
+            assert_eq!(words(details), says);
         }
     }
 
