@@ -17,7 +17,7 @@ use hokusai_gateway::client_address::client_address;
 use hokusai_gateway::clock;
 use hokusai_gateway::config::{self, Config, OnAuthorityFailure, Scheme};
 use hokusai_gateway::drain::Tasks;
-use hokusai_gateway::limits::Limiter;
+use hokusai_gateway::limits::{Authority, Limiter};
 use hokusai_gateway::model::address::{ClientIp, PeerAddr};
 use hokusai_gateway::model::api_key::{ApiKey, Environment, Form};
 use hokusai_gateway::model::key_hash::KeyHash;
@@ -113,7 +113,8 @@ async fn limiter(folder: &TempDir, background: &tokio::runtime::Handle) -> Arc<L
     let store = Store::Sqlite(SqliteStore::new(folder.path().join("gateway.db"), NonZeroUsize::MIN, Duration::from_secs(10)));
     store.ensure_migrated().await.expect("a new database");
     let (tasks, background) = (Tasks::new(), background.clone());
-    let limiter = Limiter::start(folder.path(), "bench", store, OnAuthorityFailure::Local, tasks, background).await;
+    let limiter =
+        Limiter::start(folder.path(), "bench", Authority::new(store, None), OnAuthorityFailure::Local, tasks, background).await;
     limiter.expect("a folder that can be written to")
 }
 

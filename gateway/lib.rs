@@ -25,6 +25,7 @@ pub mod units;
 pub mod config;
 pub mod drain;
 pub mod observe;
+pub mod redis;
 pub mod spool;
 // 2 custody
 pub mod keyring;

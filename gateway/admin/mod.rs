@@ -55,7 +55,9 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respon
         .into_iter()
         .map(|server| json!({ "upstream": server.upstream, "server": server.server, "healthy": server.healthy.get() == 1 }))
         .collect();
-    let facts = json!({ "ready": ready, "store_up": admin.metrics.store_up.get() == 1, "upstreams": servers });
+    let store_up = admin.metrics.store_up.get() == 1;
+    let redis_up = admin.metrics.redis_up.get().map(|up| up.get() == 1);
+    let facts = json!({ "ready": ready, "store_up": store_up, "redis_up": redis_up, "upstreams": servers });
     (status, Json(facts)).into_response()
 }
 

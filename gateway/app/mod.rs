@@ -14,14 +14,16 @@ use tokio::runtime::Handle;
 
 use crate::admin::{self, Readiness};
 use crate::auth::lookup::Lookup;
+use crate::auth::shared_cache::SharedCache;
 use crate::auth::watch::Watch;
 use crate::clock;
 use crate::config::Config;
 use crate::drain::Tasks;
-use crate::limits::Limiter;
+use crate::limits::{Authority, Limiter};
 use crate::listen::bind::{self, BindError};
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::Live;
+use crate::redis::Redis;
 use crate::spool::{Spool, SpoolError};
 use crate::store::{Store, StoreError};
 use crate::usage::Usage;
@@ -81,9 +83,14 @@ impl App {
         let spool = Arc::new(Spool::open(&config.usage.spool)?);
         let store = Store::open(&config.store);
         bring_tables_up(&store, &tasks).await?;
+        let redis = match &config.redis {
+            Some(redis) => Some(Redis::connect(redis, &metrics, &tasks).await),
+            None => None,
+        };
 
         let policy = config.limits.on_authority_failure;
-        let limiter = Limiter::start(spool.folder(), spool.id(), store.clone(), policy, tasks.clone(), background.clone())
+        let authority = Authority::new(store.clone(), redis.clone());
+        let limiter = Limiter::start(spool.folder(), spool.id(), authority, policy, tasks.clone(), background.clone())
             .await
             .map_err(|error| StartError::Leases { path: spool.folder().to_owned(), error })?;
         let usage = match config.usage.enabled {
@@ -93,8 +100,10 @@ impl App {
         if let Some(usage) = &usage {
             usage.start(&store, &background);
         }
+        let shared = redis.map(|redis| Arc::new(SharedCache::new(&config.keys, redis, Arc::clone(&metrics))));
         let lookup = Lookup::new(
             &config.keys,
+            shared.clone(),
             store.clone(),
             Arc::clone(&limiter),
             Arc::clone(&metrics),
@@ -105,6 +114,7 @@ impl App {
             gateway_id: spool.id().to_owned(),
             store,
             lookup: Arc::clone(&lookup),
+            shared,
             limiter: Arc::clone(&limiter),
             metrics: Arc::clone(&metrics),
         };

@@ -1,4 +1,4 @@
-//! Finds the key behind a hash: in memory, else in the store.
+//! Finds the key behind a hash: in memory, else in Redis where gateways share one, else in the store.
 //!
 //! What must stay true here:
 //! - One question per key is under way at a time; it goes on when the request that began it leaves.
@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::known_key::KnownKey;
+use super::shared_cache::{Finding, Place, SharedCache};
 use crate::clock;
 use crate::config;
 use crate::drain::Tasks;
@@ -55,6 +56,7 @@ pub struct Lookup {
     started: Instant,
     cache_ttl: u64,
     stale_if_error: u64,
+    shared: Option<Arc<SharedCache>>,
     store: Store,
     limiter: Arc<Limiter>,
     metrics: Arc<Metrics>,
@@ -74,6 +76,7 @@ impl Lookup {
     /// `background` is where questions run; `tasks` owns them.
     pub fn new(
         rules: &config::Keys,
+        shared: Option<Arc<SharedCache>>,
         store: Store,
         limiter: Arc<Limiter>,
         metrics: Arc<Metrics>,
@@ -91,6 +94,7 @@ impl Lookup {
             started: clock::monotonic(),
             cache_ttl: millis(rules.cache_ttl),
             stale_if_error: millis(rules.stale_if_error),
+            shared,
             store,
             limiter,
             metrics,
@@ -201,16 +205,44 @@ impl Lookup {
 
     async fn fly(&self, hash: KeyHash) {
         loop {
-            let asked_at = self.now();
-            let answer = self.store.find_key(hash).await;
-            let answer = answer.map(|found| found.map(|key| self.prepare(key, asked_at)));
+            let (answer, place) = self.look_up(hash).await;
             let Some(waiters) = self.land(hash, &answer) else { continue };
             for waiter in waiters {
                 // A waiter that is gone has left with its client.
                 let _ = waiter.send(answer.clone());
             }
+            if let (Some(shared), Some(place), Ok(Some(known))) = (&self.shared, place, answer) {
+                shared.fill(place, &known.key).await;
+            }
             return;
         }
+    }
+
+    /// In Redis, else in the store; with the place that Redis has for what the store says.
+    async fn look_up(&self, hash: KeyHash) -> (Answer, Option<Place>) {
+        let asked_at = self.now();
+        let finding = match &self.shared {
+            Some(shared) => shared.find(hash).await,
+            None => Finding::Nothing,
+        };
+        let place = match finding {
+            Finding::Key { key, age } => return (Ok(Some(self.prepare(*key, asked_at.saturating_sub(age)))), None),
+            Finding::Place(place) => Some(place),
+            Finding::Nothing => None,
+        };
+        (self.ask_store(hash).await, place)
+    }
+
+    async fn ask_store(&self, hash: KeyHash) -> Answer {
+        let asked_at = self.now();
+        let answer = self.store.find_key(hash).await;
+        let result = match &answer {
+            Ok(Some(_)) => LookupResult::Hit,
+            Ok(None) => LookupResult::Miss,
+            Err(_) => LookupResult::Error,
+        };
+        self.metrics.lookup(Layer::Store, result);
+        Ok(answer?.map(|key| self.prepare(key, asked_at)))
     }
 
     /// Keeps the answer and gives back who waits for it; `None` when it is void and must be asked for again.
@@ -227,16 +259,13 @@ impl Lookup {
     fn keep(&self, hash: KeyHash, answer: &Answer) {
         match answer {
             Ok(Some(known)) => {
-                self.metrics.lookup(Layer::Store, LookupResult::Hit);
                 self.known.insert(hash, Arc::clone(known));
             }
             Ok(None) => {
-                self.metrics.lookup(Layer::Store, LookupResult::Miss);
                 self.known.remove(&hash);
                 self.unknown.insert(hash, self.now() + UNKNOWN_TTL);
             }
             Err(error) => {
-                self.metrics.lookup(Layer::Store, LookupResult::Error);
                 tracing::warn!(%error, "a key could not be looked up");
                 if let Some(known) = self.known.get(&hash) {
                     known.end_refresh();

@@ -3,6 +3,7 @@
 pub mod extract;
 pub mod known_key;
 pub mod lookup;
+pub mod shared_cache;
 pub mod watch;
 
 use std::sync::Arc;

@@ -9,8 +9,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::lookup::Lookup;
+use super::shared_cache::SharedCache;
 use crate::drain::Tasks;
 use crate::limits::Limiter;
+use crate::model::key_hash::KeyHash;
 use crate::observe::metrics::Metrics;
 use crate::store::{Change, ChangeFeed, News, Store, StoreError};
 
@@ -22,6 +24,7 @@ pub struct Watch {
     pub gateway_id: String,
     pub store: Store,
     pub lookup: Arc<Lookup>,
+    pub shared: Option<Arc<SharedCache>>,
     pub limiter: Arc<Limiter>,
     pub metrics: Arc<Metrics>,
 }
@@ -33,6 +36,7 @@ impl Watch {
         tokio::select! {
             () = self.follow(&keys_changed) => {}
             () = self.look_for_foreign_keys(changes_of_keys) => {}
+            () = self.hear_from_others() => {}
             () = tasks.stopping() => {}
         }
         let _ = self.store.forget_gateway(&self.gateway_id).await;
@@ -45,6 +49,9 @@ impl Watch {
                 Ok(news) => {
                     self.apply(news, keys_changed);
                     self.set_up(true, None);
+                    if let Some(shared) = &self.shared {
+                        shared.forget_changed().await;
+                    }
                     if let Err(error) = feed.applied().await {
                         tracing::debug!(%error, "this gateway could not report itself");
                     }
@@ -61,16 +68,34 @@ impl Watch {
         }
         for change in news.changes {
             match change {
-                Change::Secret(hash) => self.lookup.forget(&hash),
+                Change::Secret(hash) => {
+                    if let Some(shared) = &self.shared {
+                        shared.doubt(hash);
+                    }
+                    self.lookup.forget(&hash);
+                }
                 Change::Key(key_id) => self.lookup.forget_key(&key_id),
                 Change::Limit(key_id) => self.limiter.reset(&key_id),
                 Change::Anything => {
+                    if let Some(shared) = &self.shared {
+                        shared.listens_anew();
+                    }
                     self.lookup.doubt_all();
                     self.limiter.reset_all();
                 }
             }
         }
         self.lookup.in_contact(news.contact);
+    }
+
+    /// What gateways that reach the store tell through Redis.
+    async fn hear_from_others(&self) {
+        let Some(shared) = &self.shared else { return std::future::pending().await };
+        let heard = |hash: Option<KeyHash>| match hash {
+            Some(hash) => self.lookup.forget(&hash),
+            None => self.lookup.doubt_all(),
+        };
+        shared.hear(heard).await;
     }
 
     /// Until it is answered, any key may be one from elsewhere. Asked apart, so that no change waits for it.

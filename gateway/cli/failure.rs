@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use crate::keyring::KeyringError;
+use crate::limits::AuthorityError;
 
 /// An error that knows the way out.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,9 @@ fn in_words(error: &anyhow::Error) -> String {
 fn hint(error: &anyhow::Error) -> Option<&str> {
     if let Some(advice) = error.downcast_ref::<Advice>() {
         return Some(&advice.hint);
+    }
+    if let Some(AuthorityError::Redis(_)) = error.downcast_ref() {
+        return Some("redis.url (or REDIS_URL) names the Redis that counts; the gateways need it too");
     }
     match error.downcast_ref::<KeyringError>() {
         Some(KeyringError::NotFound { .. }) => Some("`hokusai-gateway keys list` shows the keys there are"),

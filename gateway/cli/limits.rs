@@ -6,7 +6,6 @@ use tracing::info;
 
 use super::output;
 use super::tools::Tools;
-use crate::clock;
 use crate::keyring;
 use crate::model::ids::KeyId;
 use crate::model::quota::HourWindow;
@@ -31,7 +30,7 @@ pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
         Command::Show { key_id } => key_id,
         Command::Reset { key_id } => {
             keyring::show(&tools.store, &key_id).await?;
-            tools.store.reset_hour(&key_id).await?;
+            tools.authority().await.reset_hour(&key_id).await?;
             info!(%key_id, "limit reset");
             key_id
         }
@@ -41,8 +40,7 @@ pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
 
 async fn show(key_id: &KeyId, tools: &Tools) -> anyhow::Result<()> {
     let record = keyring::show(&tools.store, key_id).await?;
-    let now = clock::now();
-    let used = tools.store.hour_usage(key_id, now).await?;
+    let (now, used) = tools.authority().await.hour_usage(key_id).await?;
     let usage = HourUsage::new(record.rate_limit_per_hour, used, now);
     tools.output.print(&usage, || usage.in_words())
 }

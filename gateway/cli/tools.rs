@@ -1,12 +1,16 @@
 //! What a command works with: the configuration, the store, a way to answer.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Common;
 use super::failure::Advice;
 use super::output::Output;
 use crate::config::{self, Config};
+use crate::drain::Tasks;
+use crate::limits::Authority;
 use crate::observe::logging::{Console, Logging};
+use crate::redis::Redis;
 use crate::store::Store;
 
 /// Where a configuration is looked for when none is named.
@@ -29,6 +33,15 @@ impl Tools {
         let logging = Logging::start(&config.log, Console::Quiet, common.log_file.as_deref())?;
         let store = Store::open(&config.store);
         Ok(Self { config, store, output: Output::new(common.json), _logging: logging })
+    }
+
+    /// The one that the gateways ask for the hours' counts.
+    pub async fn authority(&self) -> Authority {
+        let redis = match &self.config.redis {
+            Some(redis) => Some(Redis::connect(redis, &Arc::default(), &Tasks::new()).await),
+            None => None,
+        };
+        Authority::new(self.store.clone(), redis)
     }
 
     pub fn run(&self, command: impl AsyncFnOnce(&Self) -> anyhow::Result<()>) -> anyhow::Result<()> {

@@ -96,7 +96,7 @@ fn in_words(keys: &[KeyUsage]) -> String {
 async fn deliver(folder: &Path, tools: &Tools) -> anyhow::Result<()> {
     let spool = Spool::open_left(folder).map_err(in_use_is_no_fault)?;
     tools.store.ensure_migrated().await?;
-    let leases_settled = limits::settle_spool(&spool, &tools.store).await?;
+    let leases_settled = limits::settle_spool(&spool, &tools.authority().await).await?;
     let usage = usage::deliver(&spool, &tools.store, &tools.config.usage).await?;
     let done = Delivery { spool_id: spool.id(), written: usage.written, dropped: usage.dropped, leases_settled };
     info!(spool_id = done.spool_id, done.written, done.dropped, leases_settled, "a spool was delivered");

@@ -16,6 +16,7 @@ mod log;
 mod place;
 mod postgres_url;
 mod problem;
+mod redis;
 mod routes;
 mod rules;
 mod section;
@@ -38,6 +39,7 @@ pub use log::{Log, LogFormat};
 pub use place::Place;
 pub use postgres_url::{PostgresUrl, Verify};
 pub use problem::{LoadError, Problem, Problems};
+pub use redis::{Redis, RedisUrl};
 pub use routes::{Action, Auth, Cors, FixedAnswer, Forward, HeaderRules, HostPattern, Origins, Redirect, Route, Scheme};
 pub use server::{Admin, Server};
 pub use store::{Store, StoreUrl};
@@ -53,6 +55,8 @@ pub struct Config {
     pub server: Server,
     pub admin: Admin,
     pub store: Store,
+    /// `None`: the store alone is shared with other gateways.
+    pub redis: Option<Redis>,
     pub keys: Keys,
     pub client_address: ClientAddress,
     pub limits: Limits,
@@ -99,11 +103,10 @@ pub fn without_file(base_dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Re
 }
 
 fn read(root: &mut Section<'_>) -> Config {
-    root.later("redis");
-    root.env("REDIS_URL", "redis.url", |_| Err::<(), _>(Complaint::later("Redis is").hint("unset it")));
     let server = root.table("server", server::read_server);
     let admin = root.table("admin", server::read_admin);
     let store = root.table("store", store::read);
+    let redis = redis::read(root);
     let keys = root.table("keys", keys::read);
     let identity_headers = root.table("identity_headers", identity_headers::read);
     let upstreams: Vec<_> = root.tables("upstreams", |section| Arc::new(upstreams::read(section)));
@@ -118,6 +121,7 @@ fn read(root: &mut Section<'_>) -> Config {
         server,
         admin,
         store,
+        redis,
         keys,
         identity_headers,
         upstreams,
@@ -188,6 +192,19 @@ mod tests {
         let empty = config(file, &|_| Some(String::new()));
         assert_eq!(empty.store.url, StoreUrl::Sqlite("/etc/gw/a.db".into()));
         assert_eq!((empty.keys.cache_ttl, empty.keys.default_rate_limit), (Duration::from_secs(1), 1));
+    }
+
+    #[test]
+    fn redis_is_turned_on_by_its_table_or_by_the_environment() {
+        let env = |name: &str| (name == "REDIS_URL").then(|| "redis://elsewhere:1".to_owned());
+        assert!(config("", &|_| None).redis.is_none());
+        let hosts = |file: &str, env: &dyn Fn(&str) -> Option<String>| {
+            let redis = config(file, env).redis.expect("it is on");
+            redis.url.servers().server.hosts().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(hosts("[redis]", &|_| None), ["127.0.0.1:6379"]);
+        assert_eq!(hosts("[redis]\nurl = \"redis://here:1\"", &env), ["elsewhere:1"]);
+        assert_eq!(config("", &env).redis.expect("it is on").prefix, "hokusai:");
     }
 
     #[test]

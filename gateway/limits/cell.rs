@@ -72,9 +72,9 @@ impl Cell {
         Taken::Ask(state.allowance.ask(limit, now, spooled))
     }
 
-    pub(super) fn take_alone(&self, limit: u64, now: Timestamp, policy: OnAuthorityFailure) -> Verdict {
+    pub(super) fn take_alone(&self, limit: u64, now: Timestamp, policy: OnAuthorityFailure, gateways: u64) -> Verdict {
         let mut state = self.state();
-        state.take(limit, now).unwrap_or_else(|| state.allowance.take_alone(limit, now, policy))
+        state.take(limit, now).unwrap_or_else(|| state.allowance.take_alone(limit, now, policy, gateways))
     }
 
     /// The end of a question, in whatever way. `None`: it has no answer.
@@ -102,8 +102,8 @@ impl Cell {
         self.state().allowance.report(now, idle)
     }
 
-    pub(super) fn confirmed(&self, report: &Report) {
-        self.state().allowance.confirmed(report);
+    pub(super) fn confirmed(&self, report: &Report, is_wanted_back: bool) {
+        self.state().allowance.confirmed(report, is_wanted_back);
     }
 
     pub(super) fn unconfirmed(&self, report: &Report) {

@@ -74,7 +74,7 @@ pub struct Question {
 }
 
 /// What the authority should hear of, apart from questions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub lease: Option<LeaseReport>,
     pub debt: Option<Debt>,
@@ -104,6 +104,8 @@ struct Known {
     /// Nothing is left, and there is no use in asking before the instant.
     nothing_until: Option<Timestamp>,
     others_hold: bool,
+    /// While the authority cannot be asked: what `counted` may come to here, so that the other gateways have their part.
+    share: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -164,6 +166,7 @@ impl Allowance {
             counted: answer.used.saturating_sub(permits) + self.debt_in(hour),
             nothing_until: answer.lease.is_none().then(|| if answer.others_hold { now.plus(ASK_AGAIN) } else { until }),
             others_hold: answer.others_hold,
+            share: None,
         });
         let opened = if question.spooled { 0 } else { permits };
         self.lease = answer.lease.map(|lease| Lease { id: lease.id, permits, opened, spent: 0, reported: 0 });
@@ -175,18 +178,19 @@ impl Allowance {
         self.owe(question.request.debt);
     }
 
-    /// After [`Step::Ask`], while the authority cannot be asked.
-    pub fn take_alone(&mut self, limit: u64, now: Timestamp, policy: OnAuthorityFailure) -> Verdict {
+    /// After [`Step::Ask`], while the authority cannot be asked. `gateways` share what was left then, this one included.
+    pub fn take_alone(&mut self, limit: u64, now: Timestamp, policy: OnAuthorityFailure, gateways: u64) -> Verdict {
         if policy == OnAuthorityFailure::Reject {
             return Verdict::Unavailable;
         }
         self.end_lease();
         let known = match self.known.take().filter(|known| known.holds_at(now)) {
-            Some(known) => Known { limit, nothing_until: None, ..known },
+            Some(known) if known.limit == limit => Known { nothing_until: None, ..known },
+            Some(known) => Known { limit, nothing_until: None, share: None, ..known },
             None => self.unknown_hour(limit, now),
         };
         let known = self.known.insert(known);
-        if known.counted >= limit && policy == OnAuthorityFailure::Local {
+        if policy == OnAuthorityFailure::Local && known.counted >= known.share_among(gateways) {
             return known.refuse(now);
         }
         let (verdict, hour) = (known.admit(), known.hour);
@@ -205,12 +209,16 @@ impl Allowance {
         (report.lease.is_some() || report.debt.is_some()).then_some(report)
     }
 
-    pub fn confirmed(&mut self, report: &Report) {
+    /// `is_wanted_back`: others need what is left of the lease.
+    pub fn confirmed(&mut self, report: &Report, is_wanted_back: bool) {
         self.confirm(report.lease);
         if let (Some(lease), Some(report)) = (self.lease.as_mut(), report.lease)
             && lease.id == report.id
         {
             lease.reported = report.spent;
+            if is_wanted_back {
+                self.end_lease();
+            }
         }
     }
 
@@ -259,7 +267,8 @@ impl Allowance {
 
     fn unknown_hour(&self, limit: u64, now: Timestamp) -> Known {
         let hour = HourWindow::containing(now);
-        Known { limit, hour, until: hour.end(), counted: self.debt_in(hour), nothing_until: None, others_hold: false }
+        let counted = self.debt_in(hour);
+        Known { limit, hour, until: hour.end(), counted, nothing_until: None, others_hold: false, share: None }
     }
 }
 
@@ -268,6 +277,10 @@ impl Known {
     fn holds_at(&self, now: Timestamp) -> bool {
         let left = self.until.since(now);
         !left.is_zero() && left <= HOUR
+    }
+
+    fn share_among(&mut self, gateways: u64) -> u64 {
+        *self.share.get_or_insert(self.counted + self.limit.saturating_sub(self.counted) / gateways)
     }
 
     fn admit(&mut self) -> Verdict {
@@ -282,7 +295,11 @@ impl Known {
     }
 
     fn quota(&self) -> Quota {
-        Quota { limit: self.limit, remaining: self.limit.saturating_sub(self.counted), reset: self.hour.end() }
+        Quota {
+            limit: self.limit,
+            remaining: self.share.unwrap_or(self.limit).saturating_sub(self.counted),
+            reset: self.hour.end(),
+        }
     }
 }
 

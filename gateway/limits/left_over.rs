@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::LEASES_AT_ONCE;
 use super::lease_file::{LeaseFile, LeftOver};
+use super::{Authority, AuthorityError, LEASES_AT_ONCE};
 use crate::model::lease::{Grant, LeaseReport};
 use crate::spool::Spool;
 use crate::store::{Store, StoreError};
@@ -13,18 +13,17 @@ pub enum SettleError {
     #[error("the file `leases` of the spool cannot be used: {0}")]
     File(#[from] io::Error),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Authority(#[from] AuthorityError),
 }
 
 /// Settles the leases of a gateway that does not run. Returns how many there were.
-pub async fn settle_spool(spool: &Spool, store: &Store) -> Result<usize, SettleError> {
+pub async fn settle_spool(spool: &Spool, authority: &Authority) -> Result<usize, SettleError> {
     let (file, left_over) = LeaseFile::open(spool.folder())?;
-    let leases = settle(&left_over, spool.id(), store).await?;
+    let leases = authority.settle_left_over(&left_over, spool.id()).await?;
     file.clear();
     Ok(leases)
 }
 
-/// The file may be cleared once this has returned without an error, and not before.
 pub(super) async fn settle(left_over: &LeftOver, spool_id: &str, store: &Store) -> Result<usize, StoreError> {
     let leases = store.leases_of(spool_id).await?;
     let finished = |lease: &Grant| LeaseReport { id: lease.id, spent: left_over.spent_of(lease), finished: true };

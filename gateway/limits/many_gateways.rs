@@ -1,7 +1,9 @@
 //! Several gateways on one store, killed and restarted at random, with requests on all of them at once.
 
-use super::tests::{Gateway, admitted, within_one_hour};
+use super::testing::{Gateway, admitted, within_one_hour};
+use super::tests::on;
 use super::*;
+use crate::store::Store;
 use crate::store::testing::Place;
 
 /// A lease of at most 100 is written down permit by permit, so that a killed gateway takes none with it.
@@ -24,14 +26,18 @@ async fn admit_exactly_the_limit(make: impl AsyncFn() -> (Place, Store)) {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut gateways = Vec::new();
         for _ in 0..4 {
-            gateways.push(Gateway::fresh(&place.store()).await);
+            gateways.push(Gateway::fresh(on(&place.store())).await);
         }
         let mut at_random = 0;
         for _ in 0..8 {
             at_random += all_at_once(&gateways).await;
             let ended = gateways.swap_remove(random.usize(..gateways.len()));
             let store = place.store();
-            gateways.push(if random.bool() { ended.killed_and_back(&store).await } else { ended.restarted(&store).await });
+            gateways.push(if random.bool() {
+                ended.killed_and_back(on(&store)).await
+            } else {
+                ended.restarted(on(&store)).await
+            });
         }
         let mut in_the_end = at_random;
         loop {

@@ -1,5 +1,5 @@
 //! Hourly limits. A request takes a permit from its key's [`Cell`], which holds a lease of several; when that is spent, the
-//! authority over the hour's count (the store) is asked for the next.
+//! authority over the hour's count (Redis or the store) is asked for the next.
 //!
 //! What must stay true here:
 //! - No request waits longer than `PATIENCE` for one question. Once a question took longer or failed, requests ask no more: they
@@ -7,25 +7,30 @@
 //! - A question, once sent, is waited for to its end, whoever has left meanwhile: its answer may hold a lease.
 //! - What an earlier run of the gateway left in the spool is settled before the first question.
 
+mod authority;
 mod cell;
 mod lease;
 mod lease_file;
 mod left_over;
 #[cfg(test)]
 mod many_gateways;
+mod redis;
 mod rounds;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+pub use self::authority::{Authority, AuthorityError};
 pub use self::cell::Cell;
 use self::cell::{Cells, Taken};
 use self::lease::Question;
@@ -37,7 +42,7 @@ use crate::config::OnAuthorityFailure;
 use crate::drain::Tasks;
 use crate::model::ids::KeyId;
 use crate::model::lease::LeaseAnswer;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// For one question. A request that waits longer is worse off than one decided here. When many requests share the last permits,
 /// one may wait for several questions, each of which admitted others.
@@ -49,7 +54,7 @@ const LEASES_AT_ONCE: usize = 256;
 /// The limits of all keys in this gateway. Shared by the workers and the background.
 #[derive(Debug)]
 pub struct Limiter {
-    store: Store,
+    authority: Authority,
     spool_id: String,
     file: Arc<LeaseFile>,
     policy: OnAuthorityFailure,
@@ -59,6 +64,8 @@ pub struct Limiter {
     /// Those that hold or owe something.
     active: Mutex<Vec<Arc<Cell>>>,
     is_away: AtomicBool,
+    /// Those that share the authority, this one included, as last heard.
+    gateways: AtomicU64,
     /// Until it is settled. Locked for a whole round, so that there is one at a time.
     left_over: tokio::sync::Mutex<Option<LeftOver>>,
 }
@@ -70,14 +77,14 @@ impl Limiter {
     pub async fn start(
         folder: &Path,
         spool_id: &str,
-        store: Store,
+        authority: Authority,
         policy: OnAuthorityFailure,
         tasks: Tasks,
         background: Handle,
     ) -> io::Result<Arc<Self>> {
         let (file, left_over) = LeaseFile::open(folder)?;
         let limiter = Arc::new(Self {
-            store,
+            authority,
             spool_id: spool_id.to_owned(),
             file,
             policy,
@@ -86,6 +93,7 @@ impl Limiter {
             cells: Mutex::new(Cells::new()),
             active: Mutex::default(),
             is_away: AtomicBool::new(false),
+            gateways: AtomicU64::new(1),
             left_over: tokio::sync::Mutex::new(Some(left_over)),
         });
         limiter.start_rounds().await;
@@ -103,7 +111,7 @@ impl Limiter {
             let answered = cell.answered();
             let now = clock::now();
             if self.is_away.load(Ordering::Relaxed) {
-                let verdict = cell.take_alone(limit, now, self.policy);
+                let verdict = cell.take_alone(limit, now, self.policy, self.gateways.load(Ordering::Relaxed));
                 // Not before: a round that finds nothing owed takes the cell off the list.
                 self.enlist(cell);
                 return verdict;
@@ -117,8 +125,9 @@ impl Limiter {
         }
     }
 
-    /// The key's hour was reset in the store.
+    /// The key's hour was reset.
     pub fn reset(&self, key_id: &KeyId) {
+        self.authority.forget(key_id);
         if let Some(cell) = self.cells().find(key_id) {
             cell.reset();
         }
@@ -146,15 +155,15 @@ impl Limiter {
         }
     }
 
-    fn lost(&self, error: &StoreError) {
+    fn lost(&self, error: &AuthorityError) {
         if !self.is_away.swap(true, Ordering::Relaxed) {
-            tracing::warn!(policy = ?self.policy, "the store cannot be asked for hourly limits: {error}");
+            tracing::warn!(policy = ?self.policy, "nobody can be asked for hourly limits: {error}");
         }
     }
 
     fn found(&self) {
         if self.is_away.swap(false, Ordering::Relaxed) {
-            tracing::info!("the store is asked for hourly limits again");
+            tracing::info!("hourly limits are asked for again");
         }
     }
 
@@ -178,12 +187,12 @@ struct UnderWay {
 impl UnderWay {
     async fn exchange(mut self) {
         let limiter = Arc::clone(&self.limiter);
-        let spool_id = self.question.spooled.then_some(limiter.spool_id.as_str());
-        let mut answer = pin!(limiter.store.lease(self.cell.key_id(), spool_id, self.question.request));
+        let (key_id, spooled) = (self.cell.key_id(), self.question.spooled);
+        let mut answer = pin!(limiter.authority.lease(key_id, &limiter.spool_id, spooled, self.question.request));
         let answer = if let Ok(in_time) = tokio::time::timeout(PATIENCE, &mut answer).await {
             in_time
         } else {
-            limiter.lost(&StoreError::Timeout(PATIENCE));
+            limiter.lost(&StoreError::Timeout(PATIENCE).into());
             self.cell.wake();
             answer.await
         };

@@ -1,13 +1,14 @@
-//! What the background does twice a second: it tells the store what was spent, gives back what nobody uses, and finds out
-//! whether a store that was away can be asked again.
+//! What the background does twice a second: it tells the authority what was spent, gives back what nobody uses or others
+//! need, and finds out whether an authority that was away can be asked again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cell::Cell;
 use super::lease::Report;
-use super::{LEASES_AT_ONCE, Limiter, PATIENCE, left_over};
+use super::redis::News;
+use super::{AuthorityError, LEASES_AT_ONCE, Limiter, PATIENCE};
 use crate::clock;
 
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(500);
@@ -32,7 +33,7 @@ impl Limiter {
     pub(super) async fn round(&self, idle: Duration) {
         let mut left_over = self.left_over.lock().await;
         if let Some(of_earlier_run) = &*left_over {
-            if let Err(error) = left_over::settle(of_earlier_run, &self.spool_id, &self.store).await {
+            if let Err(error) = self.authority.settle_left_over(of_earlier_run, &self.spool_id).await {
                 return self.lost(&error);
             }
             self.file.clear();
@@ -46,6 +47,9 @@ impl Limiter {
     }
 
     async fn tell(&self, cells: &[Arc<Cell>], idle: Duration) {
+        if (self.authority.counts_gateways() || self.is_away.load(Ordering::Relaxed)) && !self.beat().await {
+            return;
+        }
         for some in cells.chunks(LEASES_AT_ONCE) {
             let now = clock::now();
             let reports: Vec<_> = some.iter().filter_map(|cell| Some((&**cell, cell.report(now, idle)?))).collect();
@@ -53,23 +57,39 @@ impl Limiter {
                 return;
             }
         }
-        if self.is_away.load(Ordering::Relaxed) {
-            self.settle(&[]).await;
-        }
     }
 
-    /// Whether the store answered. If it did so in good time, requests ask it again.
-    async fn settle(&self, reports: &[(&Cell, Report)]) -> bool {
-        let leases = reports.iter().filter_map(|(_, report)| report.lease).collect();
-        let debts = reports.iter().filter_map(|(cell, report)| Some((cell.key_id().clone(), report.debt?))).collect();
+    /// Whether the authority answered.
+    async fn beat(&self) -> bool {
         let asked_at = clock::monotonic();
-        let outcome = self.store.settle_leases(leases, debts).await;
-        for (cell, report) in reports {
-            if outcome.is_ok() { cell.confirmed(report) } else { cell.unconfirmed(report) }
+        let outcome = self.authority.beat(&self.spool_id).await;
+        if let Ok(gateways) = outcome {
+            self.gateways.store(gateways, Ordering::Relaxed);
         }
+        self.judge(asked_at, &outcome)
+    }
+
+    /// Whether the authority answered.
+    async fn settle(&self, reports: &[(&Cell, Report)]) -> bool {
+        let news: Vec<News> = reports.iter().map(|(cell, report)| (cell.key_id().clone(), *report)).collect();
+        let asked_at = clock::monotonic();
+        let outcome = self.authority.settle(&self.spool_id, &news).await;
         match &outcome {
-            Ok(()) if clock::monotonic() - asked_at < PATIENCE => self.found(),
-            Ok(()) => {}
+            Ok(wanted_back) => {
+                for ((cell, report), is_wanted_back) in reports.iter().zip(wanted_back) {
+                    cell.confirmed(report, *is_wanted_back);
+                }
+            }
+            Err(_) => reports.iter().for_each(|(cell, report)| cell.unconfirmed(report)),
+        }
+        self.judge(asked_at, &outcome)
+    }
+
+    /// After an answer in good time requests ask again; after none they do not.
+    fn judge<T>(&self, asked_at: Instant, outcome: &Result<T, AuthorityError>) -> bool {
+        match outcome {
+            Ok(_) if clock::monotonic() - asked_at < PATIENCE => self.found(),
+            Ok(_) => {}
             Err(error) => self.lost(error),
         }
         outcome.is_ok()

@@ -1,103 +1,13 @@
 //! Limiters on a real store, with requests from several threads.
 
-use tokio::task::JoinSet;
-
+use super::testing::{Gateway, KEY, admitted, within_one_hour};
 use super::*;
-use crate::model::quota::{HourWindow, Quota};
+use crate::model::quota::HourWindow;
+use crate::store::Store;
 use crate::store::sqlite::testing::Folder;
 
-const KEY: &str = "key_1";
-
-/// A gateway as far as limits go. Dropped without a word it was killed.
-pub(super) struct Gateway {
-    pub limiter: Arc<Limiter>,
-    tasks: Tasks,
-    spool: Arc<tempfile::TempDir>,
-}
-
-impl Gateway {
-    async fn start(store: &Store, policy: OnAuthorityFailure, spool: &Arc<tempfile::TempDir>) -> Self {
-        let (tasks, id) = (Tasks::new(), spool.path().to_str().unwrap());
-        let limiter = Limiter::start(spool.path(), id, store.clone(), policy, tasks.clone(), Handle::current());
-        Self { limiter: limiter.await.unwrap(), tasks, spool: Arc::clone(spool) }
-    }
-
-    pub async fn fresh(store: &Store) -> Self {
-        Self::start(store, OnAuthorityFailure::Reject, &Arc::new(tempfile::tempdir().unwrap())).await
-    }
-
-    pub async fn killed_and_back(self, store: &Store) -> Self {
-        self.end_tasks().await;
-        Self::start(store, OnAuthorityFailure::Reject, &self.spool).await
-    }
-
-    pub async fn restarted(self, store: &Store) -> Self {
-        self.end_tasks().await;
-        self.limiter.close().await;
-        Self::start(store, OnAuthorityFailure::Reject, &self.spool).await
-    }
-
-    async fn end_tasks(&self) {
-        self.tasks.stop();
-        assert_eq!(self.tasks.wait(Duration::from_secs(10)).await, 0);
-    }
-
-    async fn request(&self, limit: u64) -> Verdict {
-        request(&self.limiter, &self.limiter.cell(&KEY.into()), limit).await
-    }
-
-    async fn requests(&self, limit: u64, requests: usize) -> Vec<Verdict> {
-        let mut verdicts = Vec::new();
-        for _ in 0..requests {
-            verdicts.push(self.request(limit).await);
-        }
-        verdicts
-    }
-
-    /// All at once, on threads of their own.
-    pub async fn parallel_requests(&self, limit: u64, threads: usize, each: usize) -> Vec<Verdict> {
-        let mut workers = JoinSet::new();
-        for _ in 0..threads {
-            let limiter = Arc::clone(&self.limiter);
-            workers.spawn_blocking(move || worker(&limiter, limit, each));
-        }
-        workers.join_all().await.into_iter().flatten().collect()
-    }
-}
-
-async fn request(limiter: &Arc<Limiter>, cell: &Arc<Cell>, limit: u64) -> Verdict {
-    match cell.try_take(limit, clock::now()) {
-        Some(verdict) => verdict,
-        None => limiter.take(cell, limit).await,
-    }
-}
-
-fn worker(limiter: &Arc<Limiter>, limit: u64, requests: usize) -> Vec<Verdict> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        let mut under_way = JoinSet::new();
-        for _ in 0..requests {
-            let (limiter, cell) = (Arc::clone(limiter), limiter.cell(&KEY.into()));
-            under_way.spawn(async move { request(&limiter, &cell, limit).await });
-        }
-        under_way.join_all().await
-    })
-}
-
-pub(super) fn admitted(verdicts: &[Verdict]) -> Vec<Quota> {
-    let admitted = |verdict: &Verdict| if let Verdict::Admitted(quota) = verdict { Some(*quota) } else { None };
-    verdicts.iter().filter_map(admitted).collect()
-}
-
-/// What is found out has to be of one hour, else it is found out again.
-pub(super) async fn within_one_hour<T>(find_out: impl AsyncFn() -> T) -> T {
-    loop {
-        let hour = HourWindow::containing(clock::now());
-        let facts = find_out().await;
-        if HourWindow::containing(clock::now()) == hour {
-            return facts;
-        }
-    }
+pub(super) fn on(store: &Store) -> Authority {
+    Authority::new(store.clone(), None)
 }
 
 async fn usage(store: &Store) -> u64 {
@@ -113,7 +23,7 @@ fn leases_made(folder: &Folder) -> u64 {
 async fn of_parallel_requests_exactly_the_limit_is_admitted_and_remaining_counts_them() {
     let (mut remaining, refused) = within_one_hour(async || {
         let (_folder, store) = Folder::migrated().await;
-        let gateway = Gateway::fresh(&store).await;
+        let gateway = Gateway::fresh(on(&store)).await;
         let verdicts = gateway.parallel_requests(250, 4, 100).await;
         let remaining: Vec<u64> = admitted(&verdicts).iter().map(|quota| quota.remaining).collect();
         let refused = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Spent { quota, .. } if quota.remaining == 0));
@@ -129,9 +39,9 @@ async fn of_parallel_requests_exactly_the_limit_is_admitted_and_remaining_counts
 async fn a_restart_does_not_give_the_hour_away_and_strands_nothing() {
     let (before, between, after) = within_one_hour(async || {
         let (_folder, store) = Folder::migrated().await;
-        let gateway = Gateway::fresh(&store).await;
+        let gateway = Gateway::fresh(on(&store)).await;
         let before = admitted(&gateway.requests(1000, 33).await).len();
-        let gateway = gateway.restarted(&store).await;
+        let gateway = gateway.restarted(on(&store)).await;
         let between = usage(&store).await;
         (before, between, admitted(&gateway.parallel_requests(1000, 2, 600).await).len())
     })
@@ -143,10 +53,10 @@ async fn a_restart_does_not_give_the_hour_away_and_strands_nothing() {
 async fn a_killed_gateway_settles_its_leases_when_it_comes_back() {
     let (held, settled, after) = within_one_hour(async || {
         let (folder, store) = Folder::migrated().await;
-        let gateway = Gateway::fresh(&store).await;
+        let gateway = Gateway::fresh(on(&store)).await;
         gateway.requests(2000, 5).await;
         let held = folder.shell().query_row("SELECT used FROM api_key_hours", [], |row| row.get(0));
-        let gateway = gateway.killed_and_back(&store).await;
+        let gateway = gateway.killed_and_back(on(&store)).await;
         let settled = usage(&store).await;
         (held, settled, admitted(&gateway.parallel_requests(2000, 2, 1200).await).len())
     })
@@ -158,7 +68,7 @@ async fn a_killed_gateway_settles_its_leases_when_it_comes_back() {
 async fn two_gateways_on_one_database_admit_the_limit_together_and_no_more() {
     let (at_once, in_the_end, retry_after) = within_one_hour(async || {
         let (_folder, store) = Folder::migrated().await;
-        let (one, other) = (Gateway::fresh(&store).await, Gateway::fresh(&store).await);
+        let (one, other) = (Gateway::fresh(on(&store)).await, Gateway::fresh(on(&store)).await);
         let (first, second) = tokio::join!(one.parallel_requests(500, 2, 200), other.parallel_requests(500, 2, 200));
         let at_once = admitted(&first).len() + admitted(&second).len();
         // One of them may hold the rest of its last lease, and gives it back when it is idle.
@@ -180,7 +90,7 @@ async fn two_gateways_on_one_database_admit_the_limit_together_and_no_more() {
 async fn while_another_gateway_holds_the_last_permits_a_client_is_told_to_come_back_in_a_second() {
     let refused = within_one_hour(async || {
         let (_folder, store) = Folder::migrated().await;
-        let (one, other) = (Gateway::fresh(&store).await, Gateway::fresh(&store).await);
+        let (one, other) = (Gateway::fresh(on(&store)).await, Gateway::fresh(on(&store)).await);
         one.requests(200, 1).await;
         let verdicts = other.requests(200, 200).await;
         verdicts.iter().find_map(|verdict| match verdict {
@@ -195,7 +105,7 @@ async fn while_another_gateway_holds_the_last_permits_a_client_is_told_to_come_b
 #[tokio::test]
 async fn what_was_spent_shows_after_a_round_and_what_is_idle_is_given_back() {
     let (folder, store) = Folder::migrated().await;
-    let gateway = Gateway::fresh(&store).await;
+    let gateway = Gateway::fresh(on(&store)).await;
     gateway.requests(1_000_000, 7).await;
     gateway.limiter.round(Duration::MAX).await;
     assert_eq!(usage(&store).await, 7);
@@ -208,7 +118,7 @@ async fn what_was_spent_shows_after_a_round_and_what_is_idle_is_given_back() {
 #[tokio::test]
 async fn a_large_limit_asks_the_store_for_few_of_its_requests() {
     let (folder, store) = Folder::migrated().await;
-    let gateway = Gateway::fresh(&store).await;
+    let gateway = Gateway::fresh(on(&store)).await;
     assert_eq!(admitted(&gateway.requests(1_000_000, 5000).await).len(), 5000);
     assert!(leases_made(&folder) * 50 < 5000, "{} leases", leases_made(&folder));
 }
@@ -216,7 +126,7 @@ async fn a_large_limit_asks_the_store_for_few_of_its_requests() {
 #[tokio::test]
 async fn a_request_that_goes_away_does_not_take_the_lease_with_it() {
     let (folder, store) = Folder::migrated().await;
-    let gateway = Gateway::fresh(&store).await;
+    let gateway = Gateway::fresh(on(&store)).await;
     let cell = gateway.limiter.cell(&KEY.into());
     let mut left = Box::pin(gateway.limiter.take(&cell, 1000));
     assert!(tokio::select! { biased; _ = &mut left => false, () = std::future::ready(()) => true });
@@ -228,7 +138,7 @@ async fn a_request_that_goes_away_does_not_take_the_lease_with_it() {
 #[tokio::test]
 async fn a_reset_admits_again_at_once() {
     let (_folder, store) = Folder::migrated().await;
-    let gateway = Gateway::fresh(&store).await;
+    let gateway = Gateway::fresh(on(&store)).await;
     assert!(matches!(gateway.requests(1, 2).await[..], [Verdict::Admitted(_), Verdict::Spent { .. }]));
     store.reset_hour(&KEY.into()).await.unwrap();
     gateway.limiter.reset(&KEY.into());
@@ -239,7 +149,7 @@ async fn a_reset_admits_again_at_once() {
 async fn a_changed_limit_binds_from_the_next_request_on() {
     let counts = within_one_hour(async || {
         let (_folder, store) = Folder::migrated().await;
-        let gateway = Gateway::fresh(&store).await;
+        let gateway = Gateway::fresh(on(&store)).await;
         let mut counts = Vec::new();
         for limit in [1000, 40, 60, 10, 1000] {
             counts.push(admitted(&gateway.requests(limit, 35).await).len());
@@ -253,7 +163,7 @@ async fn a_changed_limit_binds_from_the_next_request_on() {
 #[tokio::test]
 async fn a_frozen_store_holds_up_one_question_and_what_was_admitted_without_it_is_told_later() {
     let (folder, store) = Folder::migrated().await;
-    let gateway = Gateway::start(&store, OnAuthorityFailure::Local, &Arc::new(tempfile::tempdir().unwrap())).await;
+    let gateway = Gateway::start(on(&store), OnAuthorityFailure::Local, &Arc::new(tempfile::tempdir().unwrap())).await;
     let shell = folder.shell();
     shell.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let asked_at = clock::monotonic();
@@ -273,7 +183,7 @@ async fn a_store_that_is_away_refuses_or_admits_as_the_configuration_says_and_is
     for (policy, away, back) in [(OnAuthorityFailure::Reject, 0, 3), (OnAuthorityFailure::Allow, 9, 0)] {
         let folder = Folder::new();
         let store = folder.store();
-        let gateway = Gateway::start(&store, policy, &Arc::new(tempfile::tempdir().unwrap())).await;
+        let gateway = Gateway::start(on(&store), policy, &Arc::new(tempfile::tempdir().unwrap())).await;
         let verdicts = gateway.requests(3, 9).await;
         assert_eq!(admitted(&verdicts).len(), away);
         assert_eq!(verdicts.iter().filter(|verdict| **verdict == Verdict::Unavailable).count(), 9 - away);
@@ -287,7 +197,7 @@ async fn a_store_that_is_away_refuses_or_admits_as_the_configuration_says_and_is
 #[tokio::test]
 async fn rounds_go_on_by_themselves_until_the_tasks_stop() {
     let (_folder, store) = Folder::migrated().await;
-    let gateway = Gateway::fresh(&store).await;
+    let gateway = Gateway::fresh(on(&store)).await;
     gateway.requests(1000, 7).await;
     let bound = clock::monotonic() + Duration::from_secs(10);
     while usage(&store).await != 7 {

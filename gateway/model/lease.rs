@@ -1,4 +1,4 @@
-//! What a gateway and the authority over an hour's count say to each other. The authority today is the store.
+//! What a gateway and the authority over an hour's count say to each other. The authority is Redis, or the store without it.
 
 use super::quota::HourWindow;
 use super::timestamp::Timestamp;

@@ -25,6 +25,10 @@ pub fn exposition(metrics: &Metrics) -> String {
     usage(&mut page, metrics);
     page.gauge("gateway_store_up", "1 when the last question to the store was answered.");
     page.sample("gateway_store_up", &[], metrics.store_up.get());
+    if let Some(redis_up) = metrics.redis_up.get() {
+        page.gauge("gateway_redis_up", "1 while Redis answers.");
+        page.sample("gateway_redis_up", &[], redis_up.get());
+    }
     page.gauge("gateway_build_info", "The version of this binary.");
     page.sample("gateway_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     page.0

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -64,6 +64,8 @@ pub struct Metrics {
     pub usage_dropped: Counter,
     /// 1 when the last question to the store was answered.
     pub store_up: Gauge,
+    /// 1 while Redis answers. There with Redis.
+    pub redis_up: OnceLock<Gauge>,
     pub accept_errors: Counter,
     lookups: [[Counter; LookupResult::ALL.len()]; Layer::ALL.len()],
     labels: Mutex<Labels>,
@@ -91,11 +93,12 @@ pub struct ServerHealth {
 #[derive(Clone, Copy, Debug)]
 pub enum Layer {
     Memory,
+    Redis,
     Store,
 }
 
 impl Layer {
-    pub const ALL: [(Self, &str); 2] = [(Self::Memory, "memory"), (Self::Store, "store")];
+    pub const ALL: [(Self, &str); 3] = [(Self::Memory, "memory"), (Self::Redis, "redis"), (Self::Store, "store")];
 }
 
 #[derive(Clone, Copy, Debug)]

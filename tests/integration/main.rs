@@ -15,6 +15,7 @@ mod identity;
 mod limits;
 mod operations;
 mod postgres;
+mod redis;
 mod retry;
 mod routing;
 mod rules;

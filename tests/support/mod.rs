@@ -5,6 +5,7 @@
 pub mod client;
 pub mod gateway;
 pub mod postgres;
+pub mod redis;
 pub mod settings;
 pub mod tcp_proxy;
 pub mod upstream;

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::auth::watch::Watch;
 use crate::config::OnAuthorityFailure;
+use crate::limits::Authority;
 use crate::model::key_record::Standing;
 use crate::store::testing::postgres_server::{Database, SHARED};
 use crate::store::testing::tcp_proxy::TcpProxy;
@@ -32,11 +33,19 @@ impl Gateway {
     async fn start(id: &str, store: Store) -> Self {
         let (tasks, metrics, spool) = (Tasks::new(), Arc::<Metrics>::default(), tempfile::tempdir().unwrap());
         let (background, policy) = (Handle::current(), OnAuthorityFailure::Reject);
-        let limiter = Limiter::start(spool.path(), id, store.clone(), policy, tasks.clone(), background.clone()).await.unwrap();
+        let authority = Authority::new(store.clone(), None);
+        let limiter = Limiter::start(spool.path(), id, authority, policy, tasks.clone(), background.clone()).await.unwrap();
         let rules = config("").keys;
-        let lookup = Lookup::new(&rules, store.clone(), Arc::clone(&limiter), Arc::clone(&metrics), background, tasks.clone());
-        let watch =
-            Watch { gateway_id: id.to_owned(), store, lookup: Arc::clone(&lookup), limiter, metrics: Arc::clone(&metrics) };
+        let lookup =
+            Lookup::new(&rules, None, store.clone(), Arc::clone(&limiter), Arc::clone(&metrics), background, tasks.clone());
+        let watch = Watch {
+            gateway_id: id.to_owned(),
+            store,
+            lookup: Arc::clone(&lookup),
+            shared: None,
+            limiter,
+            metrics: Arc::clone(&metrics),
+        };
         tasks.spawn(watch.run(tasks.clone()));
         eventually(async || !lookup.store_has_foreign_keys()).await;
         Self { lookup, metrics, tasks, _spool: spool }

@@ -220,7 +220,7 @@ impl World {
         let Some(report) = self.gateways[gateway].allowance.report(now, idle) else { return };
         if arrives {
             self.transact(|authority| report.lease.map_or(Ok(()), |lease| authority::settle(authority, &lease)));
-            self.gateways[gateway].allowance.confirmed(&report);
+            self.gateways[gateway].allowance.confirmed(&report, false);
         } else {
             self.gateways[gateway].allowance.unconfirmed(&report);
         }

@@ -105,17 +105,17 @@ fn permits_are_opened_a_hundredth_of_the_lease_at_a_time() {
 #[test]
 fn alone_a_gateway_counts_on_from_the_last_exchange_of_the_hour() {
     let mut allowance = allowance(100, &answer(98, 0, false));
-    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local), admitted(100, 1));
-    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local), admitted(100, 0));
-    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local), spent(100, TO_THE_HOUR));
-    assert_eq!(allowance.take_alone(101, NOW, OnAuthorityFailure::Local), admitted(101, 0));
+    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local, 1), admitted(100, 1));
+    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local, 1), admitted(100, 0));
+    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local, 1), spent(100, TO_THE_HOUR));
+    assert_eq!(allowance.take_alone(101, NOW, OnAuthorityFailure::Local, 1), admitted(101, 0));
 }
 
 #[test]
 fn alone_and_without_knowledge_a_gateway_counts_from_the_full_limit_and_again_each_hour() {
     let mut allowance = Allowance::default();
     for now in [NOW, after(TO_THE_HOUR)] {
-        let verdicts = [(); 3].map(|()| allowance.take_alone(2, now, OnAuthorityFailure::Local));
+        let verdicts = [(); 3].map(|()| allowance.take_alone(2, now, OnAuthorityFailure::Local, 1));
         assert!(matches!(verdicts, [Verdict::Admitted(_), Verdict::Admitted(_), Verdict::Spent { .. }]), "{verdicts:?}");
     }
 }
@@ -124,7 +124,7 @@ fn alone_and_without_knowledge_a_gateway_counts_from_the_full_limit_and_again_ea
 fn what_was_admitted_alone_is_told_with_the_next_message_and_again_if_that_fails() {
     let mut allowance = Allowance::default();
     for _ in 0..3 {
-        allowance.take_alone(10, NOW, OnAuthorityFailure::Local);
+        allowance.take_alone(10, NOW, OnAuthorityFailure::Local, 1);
     }
     let debt = Some(Debt { hour: HourWindow::containing(NOW), requests: 3 });
     let question = allowance.ask(10, NOW, true);
@@ -144,17 +144,17 @@ fn a_late_lease_does_not_admit_what_was_admitted_alone_meanwhile() {
     let mut allowance = Allowance::default();
     let question = allowance.ask(3, NOW, false);
     for _ in 0..3 {
-        allowance.take_alone(3, NOW, OnAuthorityFailure::Local);
+        allowance.take_alone(3, NOW, OnAuthorityFailure::Local, 1);
     }
     allowance.answered(&question, &answer(1, 1, false), NOW);
     assert_eq!(allowance.take(3, NOW), Step::Ask);
-    assert_eq!(allowance.take_alone(3, NOW, OnAuthorityFailure::Local), spent(3, TO_THE_HOUR));
+    assert_eq!(allowance.take_alone(3, NOW, OnAuthorityFailure::Local, 1), spent(3, TO_THE_HOUR));
 }
 
 #[test]
 fn what_remains_of_a_lease_is_not_spent_beside_what_is_counted_alone() {
     let mut allowance = allowance(1000, &answer(1000, 10, false));
-    assert_eq!(allowance.take_alone(999, NOW, OnAuthorityFailure::Local), admitted(999, 8));
+    assert_eq!(allowance.take_alone(999, NOW, OnAuthorityFailure::Local, 1), admitted(999, 8));
     assert_eq!(allowance.take(1000, NOW), Step::Ask);
     assert!(allowance.ask(1000, NOW, true).request.ended.is_some());
 }
@@ -162,9 +162,9 @@ fn what_remains_of_a_lease_is_not_spent_beside_what_is_counted_alone() {
 #[test]
 fn the_policies_refuse_or_admit_without_end() {
     let mut allowance = allowance(1, &answer(1, 0, false));
-    assert_eq!(allowance.take_alone(1, NOW, OnAuthorityFailure::Reject), Verdict::Unavailable);
+    assert_eq!(allowance.take_alone(1, NOW, OnAuthorityFailure::Reject, 1), Verdict::Unavailable);
     assert!(allowance.is_settled());
-    assert_eq!(allowance.take_alone(1, NOW, OnAuthorityFailure::Allow), admitted(1, 0));
+    assert_eq!(allowance.take_alone(1, NOW, OnAuthorityFailure::Allow, 1), admitted(1, 0));
     assert!(!allowance.is_settled(), "it is counted all the same");
 }
 
@@ -175,12 +175,12 @@ fn an_idle_lease_goes_back_and_a_busy_one_is_reported_once_per_change() {
     let idle = Duration::from_secs(1);
     let news = allowance.report(NOW, idle).unwrap();
     assert_eq!(news.lease, Some(LeaseReport { id: LeaseId::from_number(1), spent: 1, finished: false }));
-    allowance.confirmed(&news);
+    allowance.confirmed(&news, false);
     assert_eq!(allowance.report(NOW, idle), None);
     let end = allowance.report(after(1), idle).unwrap();
     assert_eq!(end.lease, Some(LeaseReport { id: LeaseId::from_number(1), spent: 1, finished: true }));
     allowance.unconfirmed(&end);
     assert_eq!(allowance.report(after(1), idle), Some(end), "until it is confirmed");
-    allowance.confirmed(&end);
+    allowance.confirmed(&end, false);
     assert!(allowance.is_settled());
 }

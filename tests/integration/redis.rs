@@ -1,0 +1,157 @@
+//! Gateways that share a Redis, and what becomes of them without it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hokusai_gateway::clock;
+use tempfile::TempDir;
+
+use crate::support::gateway::signal;
+use crate::support::redis::{SHARED, Server, fresh_prefix};
+use crate::support::{Gateway, Key, Request, Upstream, eventually};
+
+/// What a known key waits at most, whatever is frozen.
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
+
+/// Gateways on one store and one Redis, before one upstream.
+struct Fleet {
+    gateways: Vec<Gateway>,
+    _upstream: Upstream,
+    _store: TempDir,
+}
+
+impl Fleet {
+    fn start(size: usize, redis: &Server, on_redis_failure: &str) -> Self {
+        let (upstream, store) = (Upstream::ok(), tempfile::tempdir().expect("a temporary folder"));
+        let (file, url, prefix) = (store.path().join("gateway.db"), redis.url(), fresh_prefix());
+        let own = format!(
+            "store.url = \"sqlite:{}\"\nlimits.on_redis_failure = \"{on_redis_failure}\"\n[redis]\nurl = \"{url}\"\nprefix = \"{prefix}\"",
+            file.display()
+        );
+        let gateways = (0..size).map(|_| Gateway::start(upstream.address(), &own)).collect();
+        Self { gateways, _upstream: upstream, _store: store }
+    }
+
+    fn first(&self) -> &Gateway {
+        &self.gateways[0]
+    }
+
+    fn used(&self, key: &Key) -> u64 {
+        self.first().cli_json(&["limits", "show", &key.id])["used"].as_u64().expect("a number")
+    }
+}
+
+/// Near the end of an hour, waits for the next: a count must not begin anew within a test.
+fn begin_within_an_hour() {
+    while 3600 - clock::now().as_secs() % 3600 < 30 {
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn admitted(gateway: &Gateway, key: &Key, requests: usize) -> usize {
+    let mut connection = gateway.connect();
+    (0..requests).filter(|_| connection.ask(&Request::get("/").key(key)).status == 200).count()
+}
+
+/// Asks until `end`, each time in good time. Returns how often.
+fn served_until(gateway: &Gateway, key: &Key, end: Instant) -> u64 {
+    let mut connection = gateway.connect();
+    let mut served = 0;
+    while clock::monotonic() < end {
+        let asked_at = clock::monotonic();
+        assert_eq!(connection.ask(&Request::get("/").key(key)).status, 200);
+        let waited = clock::monotonic() - asked_at;
+        assert!(waited <= LONGEST_WAIT, "{waited:?}");
+        served += 1;
+    }
+    served
+}
+
+#[test]
+fn four_gateways_admit_the_limit_together_and_not_one_more_killed_and_frozen_or_not() {
+    begin_within_an_hour();
+    let mut fleet = Fleet::start(4, &SHARED, "reject");
+    let key = fleet.first().create_key(&["--rate-limit", "400"]);
+    let burst = |fleet: &Fleet| -> usize {
+        thread::scope(|scope| {
+            let clients: Vec<_> = fleet.gateways.iter().map(|gateway| scope.spawn(|| admitted(gateway, &key, 60))).collect();
+            clients.into_iter().map(|client| client.join().expect("no client panics")).sum()
+        })
+    };
+    let mut total = burst(&fleet);
+    let frozen = fleet.gateways[3].process_id();
+    signal("STOP", frozen);
+    fleet.gateways[1].kill();
+    total += admitted(&fleet.gateways[0], &key, 60) + admitted(&fleet.gateways[2], &key, 60);
+    fleet.gateways[1].run();
+    signal("CONT", frozen);
+    let bound = clock::monotonic() + Duration::from_secs(10);
+    while total < 400 && clock::monotonic() < bound {
+        total += burst(&fleet);
+        assert!(total <= 400, "{total} admitted");
+    }
+    assert_eq!(total + burst(&fleet), 400);
+    eventually("all is told", || fleet.used(&key) == 400);
+}
+
+#[test]
+fn fewer_than_one_request_in_fifty_asks_redis() {
+    let redis = Server::start();
+    let fleet = Fleet::start(1, &redis, "local");
+    let key = fleet.first().create_key(&["--rate-limit", "1000000"]);
+    let before = redis.calls("eval");
+    assert_eq!(admitted(fleet.first(), &key, 5000), 5000);
+    let asked = redis.calls("eval") - before;
+    assert!(asked * 50 < 5000, "{asked} questions");
+}
+
+#[test]
+fn a_frozen_redis_delays_and_refuses_no_known_key_and_what_was_let_in_meanwhile_is_counted() {
+    begin_within_an_hour();
+    let redis = Server::start();
+    let fleet = Fleet::start(2, &redis, "local");
+    let (key, fresh) = (fleet.first().create_key(&["--rate-limit", "100000"]), fleet.first().create_key(&[]));
+    let mut served = 0;
+    for gateway in &fleet.gateways {
+        served += served_until(gateway, &key, clock::monotonic() + Duration::from_millis(200));
+    }
+    redis.freeze();
+    served += served_until(&fleet.gateways[1], &key, clock::monotonic() + Duration::from_secs(1));
+    assert_eq!(fleet.gateways[1].metric("gateway_redis_up"), 0);
+    assert_eq!(admitted(&fleet.gateways[1], &fresh, 1), 1, "the store is asked");
+    redis.thaw();
+    let thawed_at = clock::monotonic();
+    eventually("Redis is asked again", || fleet.gateways[1].metric("gateway_redis_up") == 1);
+    assert!(clock::monotonic() - thawed_at < Duration::from_secs(2));
+    eventually("all is told", || fleet.used(&key) == served);
+}
+
+#[test]
+fn a_redis_that_is_killed_and_comes_back_empty_is_told_again_what_was_counted() {
+    begin_within_an_hour();
+    let redis = Server::start();
+    let fleet = Fleet::start(2, &redis, "local");
+    let key = fleet.first().create_key(&["--rate-limit", "1000"]);
+    assert_eq!(admitted(&fleet.gateways[0], &key, 300), 300);
+    assert_eq!(admitted(&fleet.gateways[1], &key, 200), 200);
+    eventually("all is told", || fleet.used(&key) == 500);
+    redis.kill();
+    redis.restart();
+    eventually("it is told again", || redis.cli(&["ping"]) == "PONG" && fleet.used(&key) == 500);
+    assert_eq!(admitted(&fleet.gateways[1], &key, 1000), 500);
+}
+
+#[test]
+fn a_revocation_while_redis_is_frozen_holds_at_once_and_when_it_is_back() {
+    let redis = Server::start();
+    let fleet = Fleet::start(2, &redis, "local");
+    let key = fleet.first().create_key(&[]);
+    let status = |gateway: &Gateway| gateway.ask(&Request::get("/").key(&key)).status;
+    assert!(fleet.gateways.iter().all(|gateway| status(gateway) == 200));
+    redis.freeze();
+    fleet.first().cli_json(&["keys", "revoke", &key.id, "--wait"]);
+    assert!(fleet.gateways.iter().all(|gateway| status(gateway) == 401));
+    redis.thaw();
+    eventually("Redis is asked again", || fleet.gateways.iter().all(|gateway| gateway.metric("gateway_redis_up") == 1));
+    assert!(fleet.gateways.iter().all(|gateway| status(gateway) == 401));
+}

@@ -1,0 +1,161 @@
+//! Redis for tests: a server of its own on a free port, which forgets all when it ends.
+//!
+//! What must stay true here: the server goes with the process that started it, however that ends. A shell watches over it: it
+//! waits on a pipe that only this process holds, and kills the server once the pipe closes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
+
+/// The one server of this test binary, for tests that do it no harm and name their keys by [`fresh_prefix`].
+pub static SHARED: LazyLock<Server> = LazyLock::new(Server::start);
+
+const SERVE: &str = r#"
+trap '' INT TERM HUP
+redis-server --port "$PORT" --bind 127.0.0.1 --save '' --appendonly no --dir / --logfile '' >/dev/null 2>&1 &
+echo "$!"
+read end
+kill -9 "$!" 2>/dev/null
+"#;
+
+/// A prefix that no other test uses.
+pub fn fresh_prefix() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("test{}:", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A server that ends when it is dropped.
+pub struct Server {
+    port: u16,
+    run: Mutex<Run>,
+}
+
+/// One life of it.
+struct Run {
+    pid: String,
+    watcher: Child,
+}
+
+impl Server {
+    /// # Panics
+    /// When `redis-server` is not installed, or does not start on any of several ports.
+    pub fn start() -> Self {
+        // Somebody else may take a port between its choice and its use.
+        let started = (0..5).find_map(|_| {
+            let port = free_port();
+            Some(Self { port, run: Mutex::new(Run::start(port)?) })
+        });
+        started.expect("redis-server starts; is it installed?")
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Runs a command as `redis-cli` takes it, and returns the answer as it prints it.
+    ///
+    /// # Panics
+    /// When Redis does not answer.
+    pub fn cli(&self, command: &[&str]) -> String {
+        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(command).output();
+        let output = output.expect("redis-cli starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("the answer is text").trim_end().to_owned()
+    }
+
+    /// How often a command was carried out since the start.
+    pub fn calls(&self, command: &str) -> u64 {
+        let stats = self.cli(&["info", "commandstats"]);
+        let calls = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls="))?.split(',').next());
+        calls.map_or(0, |calls| calls.parse().expect("a number"))
+    }
+
+    /// Connections stay, and nothing answers.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// With all it knew.
+    pub fn kill(&self) {
+        self.signal("KILL");
+        let bound = 1000;
+        let is_down = || TcpStream::connect(("127.0.0.1", self.port)).is_err();
+        assert!(
+            (0..bound).any(|_| is_down() || {
+                std::thread::sleep(Duration::from_millis(5));
+                false
+            }),
+            "it was killed"
+        );
+    }
+
+    /// After [`kill`](Self::kill), on the same port; it knows nothing.
+    pub fn restart(&self) {
+        let mut run = self.run.lock().expect("no test panics here");
+        run.end();
+        *run = Run::start(self.port).expect("its port is free");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.run.lock().expect("no test panics here").pid.clone();
+        let status = Command::new("kill").args([&format!("-{signal}"), &pid]).status().expect("kill starts");
+        assert!(status.success(), "the server runs");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Ok(run) = self.run.get_mut() {
+            run.end();
+        }
+    }
+}
+
+impl Run {
+    fn start(port: u16) -> Option<Self> {
+        let mut watcher = Command::new("sh")
+            .args(["-c", SERVE])
+            .env("PORT", port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell starts");
+        let mut pid = String::new();
+        BufReader::new(watcher.stdout.take().expect("it was piped")).read_line(&mut pid).expect("a line is text");
+        let mut run = Self { pid: pid.trim_end().to_owned(), watcher };
+        let answers = (0..400).any(|_| {
+            answers(port) || {
+                std::thread::sleep(Duration::from_millis(10));
+                false
+            }
+        });
+        if !answers {
+            run.end();
+        }
+        answers.then_some(run)
+    }
+
+    fn end(&mut self) {
+        // Closes the pipe that the shell waits on.
+        drop(self.watcher.stdin.take());
+        let _ = self.watcher.wait();
+    }
+}
+
+fn answers(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let mut pong = [0; 5];
+    stream.write_all(b"PING\r\n").and_then(|()| stream.read_exact(&mut pong)).is_ok() && pong == *b"+PONG"
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
