@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::admin::{self, Readiness};
 use crate::auth::lookup::Lookup;
@@ -33,6 +35,8 @@ use workers::Workers;
 const BACKGROUND_END: Duration = Duration::from_secs(2);
 /// For the store to take the last usage.
 const USAGE_END: Duration = Duration::from_secs(5);
+/// For the store to be heard before the first request.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// Between two attempts to bring the tables up while the store cannot be reached.
 const MIGRATE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -118,7 +122,10 @@ impl App {
             limiter: Arc::clone(&limiter),
             metrics: Arc::clone(&metrics),
         };
-        tasks.spawn(watch.run(tasks.clone()));
+        let (first_word, heard) = oneshot::channel();
+        tasks.spawn(watch.run(tasks.clone(), first_word));
+        // Late or not at all, the gateway starts all the same.
+        let _ = timeout(FIRST_WORD, heard).await;
 
         let live = Live::new(Arc::clone(&config), &metrics);
         let traffic: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();

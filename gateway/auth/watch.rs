@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::lookup::Lookup;
 use super::shared_cache::SharedCache;
@@ -30,11 +30,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Runs until `tasks` stop.
-    pub async fn run(self, tasks: Tasks) {
+    /// Runs until `tasks` stop. `first_word` is sent once the store was heard, or found to be away: what is looked up after
+    /// that is not called into doubt by the start.
+    pub async fn run(self, tasks: Tasks, first_word: oneshot::Sender<()>) {
         let (keys_changed, changes_of_keys) = watch::channel(());
         tokio::select! {
-            () = self.follow(&keys_changed) => {}
+            () = self.follow(&keys_changed, first_word) => {}
             () = self.look_for_foreign_keys(changes_of_keys) => {}
             () = self.hear_from_others() => {}
             () = tasks.stopping() => {}
@@ -42,7 +43,8 @@ impl Watch {
         let _ = self.store.forget_gateway(&self.gateway_id).await;
     }
 
-    async fn follow(&self, keys_changed: &watch::Sender<()>) {
+    async fn follow(&self, keys_changed: &watch::Sender<()>, first_word: oneshot::Sender<()>) {
+        let mut first_word = Some(first_word);
         let mut feed = ChangeFeed::new(&self.store, &self.gateway_id);
         loop {
             match feed.next().await {
@@ -57,6 +59,10 @@ impl Watch {
                     }
                 }
                 Err(error) => self.set_up(false, Some(&error)),
+            }
+            if let Some(first_word) = first_word.take() {
+                // Whoever started it may have lost patience.
+                let _ = first_word.send(());
             }
         }
     }

@@ -89,7 +89,6 @@ async fn attempt(
 }
 
 fn not_connected(error: &ConnectError) -> Miss {
-    tracing::warn!(%error, "no connection to the upstream");
     let failure = match error {
         ConnectError::Refused(..) => Failure::UpstreamUnreachable,
         ConnectError::Timeout(..) => Failure::UpstreamTimeout,
@@ -102,11 +101,7 @@ async fn send(connection: &mut Connection, patience: Duration, sending: &mut Sen
     let upload = upload.as_deref();
     let mut answer = pin!(poll_fn(|context| connection.poll_answer(request, context)));
     loop {
-        let answered = match patience.is_zero() {
-            true => Ok(answer.as_mut().await),
-            false => tokio::time::timeout(remaining(patience, upload), answer.as_mut()).await,
-        };
-        return match answered {
+        return match tokio::time::timeout(remaining(patience, upload), answer.as_mut()).await {
             Ok(answered) => answered.map_err(|error| missed(&error)),
             // The upstream's time begins when it has the whole request.
             Err(_) if silence(upload).is_some_and(|silence| silence < patience) => continue,

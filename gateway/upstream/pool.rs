@@ -63,7 +63,7 @@ impl Pool {
             Ok(opened) => opened.map_err(|error| ConnectError::Refused(server.address.clone(), error)),
             Err(_) => Err(ConnectError::Timeout(server.address.clone(), limit)),
         };
-        server.healthy.set(u64::from(connected.is_ok()));
+        note(server, &connected);
         connected
     }
 
@@ -78,6 +78,17 @@ impl Pool {
             idle_here.push(Idle { connection, since: clock::monotonic() });
         }
     }
+}
+
+/// Says so when a server goes away or comes back, not at each request meanwhile.
+fn note(server: &Server, connected: &Result<Connection, ConnectError>) {
+    let was_healthy = server.healthy.get() == 1;
+    match connected {
+        Err(error) if was_healthy => tracing::warn!(%error, "an upstream server cannot be reached"),
+        Ok(_) if !was_healthy => tracing::info!(server = %server.address, "an upstream server is reached again"),
+        _ => {}
+    }
+    server.healthy.set(u64::from(connected.is_ok()));
 }
 
 async fn open(ServerAddress { host, port }: &ServerAddress) -> std::io::Result<Connection> {

@@ -82,7 +82,7 @@ impl Gateway {
             tasks.clone(),
         );
         let watch = Watch { gateway_id: id, store, lookup: Arc::clone(&lookup), shared: to_share, limiter, metrics: counted };
-        tasks.spawn(watch.run(tasks.clone()));
+        tasks.spawn(watch.run(tasks.clone(), tokio::sync::oneshot::channel().0));
         until(async || !lookup.store_has_foreign_keys()).await;
         Self { lookup, shared, metrics, tasks, _spool: spool }
     }

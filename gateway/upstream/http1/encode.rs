@@ -78,9 +78,10 @@ mod tests {
     use super::*;
 
     fn encoded(target: &str, fields: &[(&'static str, &'static str)], framing: BodyFraming) -> String {
-        let fields = fields.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let fields: HeaderMap =
+            fields.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
         let target = http::Uri::try_from(target).expect("a target").into_parts().path_and_query.expect("it has a path");
-        let head = head(&Method::PUT, &target, &HeaderMap::from_iter(fields), framing);
+        let head = head(&Method::PUT, &target, &fields, framing);
         String::from_utf8(head.to_vec()).expect("text")
     }
 
