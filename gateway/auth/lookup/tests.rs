@@ -46,7 +46,7 @@ impl Gateway {
             limiter,
             metrics: Arc::clone(&metrics),
         };
-        tasks.spawn(watch.run(tasks.clone(), tokio::sync::oneshot::channel().0));
+        tasks.spawn(watch.run(tasks.clone(), oneshot::channel().0));
         eventually(async || !lookup.store_has_foreign_keys()).await;
         Self { lookup, metrics, tasks, _spool: spool }
     }

@@ -114,7 +114,10 @@ async fn take_back(transaction: &Transaction<'_>, migration: &Migration) -> Resu
 }
 
 async fn recorded(client: &impl GenericClient) -> Result<Vec<Recorded>, Failure> {
-    if !client.query_one("SELECT to_regclass('api_key_migrations') IS NOT NULL", &[]).await?.get::<_, bool>(0) {
+    // By the statement's own snapshot: to_regclass may answer from before a lock that was waited for.
+    let is_there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class
+        WHERE relname = 'api_key_migrations' AND pg_catalog.pg_table_is_visible(oid))";
+    if !client.query_one(is_there, &[]).await?.get::<_, bool>(0) {
         return Ok(Vec::new());
     }
     let sql = "SELECT version, name, oldest_binary, applied_at FROM api_key_migrations ORDER BY version";

@@ -16,10 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::errors;
+use crate::clock;
 use crate::store::StoreError;
 
 /// Questions that may wait for one kind of connection: more than can be answered in time, and a bound on memory while the disk
@@ -27,6 +28,8 @@ use crate::store::StoreError;
 const MAX_WAITING: usize = 16_384;
 /// The limit of questions over whole tables, migrations and reports: whoever asks them would rather wait.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// Between two looks at a lock that SQLite does not wait for by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Statements kept prepared by each connection: all there are, with room.
 const PREPARED_STATEMENTS: usize = 64;
 
@@ -189,10 +192,23 @@ fn open(file: &Path, access: Access, busy_timeout: Duration) -> rusqlite::Result
         return Ok(connection);
     }
     // Readers and the writer do not wait for each other.
-    connection.pragma_update(None, "journal_mode", "wal")?;
+    enter_wal(&connection, busy_timeout)?;
     connection.pragma_update(None, "synchronous", if access == Access::WriteDurably { "full" } else { "normal" })?;
     connection.set_transaction_behavior(TransactionBehavior::Immediate);
     Ok(connection)
+}
+
+/// SQLite does not wait for a lock when it changes the journal's mode, so two that make a database at once wait here.
+fn enter_wal(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    let until = clock::monotonic() + patience;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "wal") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && clock::monotonic() < until => {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            entered => return entered,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -201,7 +217,6 @@ mod tests {
 
     use super::super::testing::{Folder, sqlite};
     use super::*;
-    use crate::clock;
 
     async fn migrated() -> (Folder, SqliteStore) {
         let (folder, store) = Folder::migrated().await;
