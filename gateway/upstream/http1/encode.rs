@@ -80,7 +80,7 @@ mod tests {
     fn encoded(target: &str, fields: &[(&'static str, &'static str)], framing: BodyFraming) -> String {
         let fields = fields.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let target = http::Uri::try_from(target).expect("a target").into_parts().path_and_query.expect("it has a path");
-        let head = head(&Method::PUT, &target, &HeaderMap::from_iter(fields), framing);
+        let head = head(&Method::PUT, &target, &fields.collect(), framing);
         String::from_utf8(head.to_vec()).expect("text")
     }
 
@@ -104,7 +104,7 @@ mod tests {
     fn a_chunked_body_ends_with_its_trailers() {
         assert_eq!(chunk_line(255), "ff\r\n");
         assert_eq!(last_chunk(&HeaderMap::new()), "0\r\n\r\n");
-        let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-sum"), HeaderValue::from_static("1"))]);
+        let trailers = [(HeaderName::from_static("x-sum"), HeaderValue::from_static("1"))].into_iter().collect();
         assert_eq!(last_chunk(&trailers), "0\r\nx-sum: 1\r\n\r\n");
     }
 }

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn head(line: &str, fields: &[&str]) -> Head {
-        let wire = format!("{line}\r\n{}\r\n", fields.iter().map(|field| format!("{field}\r\n")).collect::<String>());
+        let wire = [&[line], fields, &["", ""]].concat().join("\r\n");
         parse::head(&mut BytesMut::from(wire.as_bytes())).expect("it is HTTP").expect("it is whole")
     }
 
