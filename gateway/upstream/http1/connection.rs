@@ -232,16 +232,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_without_a_body_can_be_sent_twice() {
-        let (mut connection, far) = connection().await;
+        let (mut old, mut far) = connection().await;
         let mut request = get();
-        let (lost, ()) = tokio::join!(answer(&mut connection, &mut request), async {
-            let mut far = far;
-            take_request(&mut far).await;
-        });
+        let (lost, ()) = tokio::join!(answer(&mut old, &mut request), async move { take_request(&mut far).await });
         assert!(matches!(lost, Err(ExchangeError::NoAnswer(_))));
         request.rewind();
-        let (connection, mut far) = self::connection().await;
-        let mut connection = connection;
+        let (mut connection, mut far) = connection().await;
         let (head, ()) = tokio::join!(answer(&mut connection, &mut request), async {
             take_request(&mut far).await;
             far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("the gateway listens");
