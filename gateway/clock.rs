@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place that may ask the system for the time")]
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::timestamp::Timestamp;
 
@@ -15,4 +15,9 @@ pub fn now() -> Timestamp {
 /// Never goes back: what durations and deadlines are measured by.
 pub fn monotonic() -> Instant {
     Instant::now()
+}
+
+/// Whole milliseconds, at most a quarter of what fits, so that a few of them can be added up.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
 }

@@ -46,11 +46,6 @@ impl Tasks {
         self.stop.cancelled().await;
     }
 
-    /// How many are still running.
-    pub fn running(&self) -> usize {
-        self.tracker.len()
-    }
-
     /// Waits until all have ended, at most `limit`. Returns how many had not.
     pub async fn wait(&self, limit: Duration) -> usize {
         self.tracker.close();

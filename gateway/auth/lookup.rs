@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use super::known_key::KnownKey;
 use super::shared_cache::{Finding, Place, SharedCache};
-use crate::clock;
+use crate::clock::{self, millis};
 use crate::config;
 use crate::drain::Tasks;
 use crate::limits::Limiter;
@@ -295,10 +295,6 @@ impl Lookup {
 
 fn cache<V: Clone>(capacity: usize) -> Cache<KeyHash, V, UnitWeighter, HashIsHashed> {
     Cache::with(capacity, capacity as u64, UnitWeighter, HashIsHashed, DefaultLifecycle::default())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
 }
 
 /// A SHA-256 is as well mixed as any hash of it: its first eight bytes serve.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use super::tunnel::Tunnel;
-use crate::clock;
+use crate::clock::{self, millis};
 use crate::config::{Scheme, Server};
 use crate::model::address::PeerAddr;
 
@@ -193,8 +193,4 @@ fn mark(at: &AtomicU64, now: u64) {
     if at.load(Ordering::Relaxed) == 0 {
         at.store(now.max(1), Ordering::Relaxed);
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
 }

@@ -88,12 +88,15 @@ impl<'a> Exchange<'a> {
             return Ok(preflight);
         }
 
-        if let Some(key) = self.authenticate(&request, address, route).await? {
-            check_scopes(&key, route)?;
+        let key = self.authenticate(&request, address, route).await?;
+        if let Some(key) = &key {
+            check_scopes(key, route)?;
+        }
+        check_body_length(&request, route)?;
+        if let Some(key) = key {
             self.take_permit(key).await?;
         }
 
-        check_body_length(&request, route)?;
         let target = cut_credentials(&mut request, route, &config.keys.prefix);
         let websocket = headers::asks_for_websocket(request.headers());
         let fields = request.headers_mut();
