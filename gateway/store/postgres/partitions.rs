@@ -17,7 +17,8 @@ use super::PostgresStore;
 use super::errors::Failure;
 use super::values::count;
 use crate::model::timestamp::Timestamp;
-use crate::store::{StoreError, UsageRow};
+use crate::model::usage_event::UsageBatch;
+use crate::store::StoreError;
 
 /// As long as nobody needs to look after a gateway that cannot make partitions.
 const DAYS_AHEAD: u64 = 7;
@@ -50,7 +51,7 @@ impl PostgresStore {
     }
 
     /// The same for the days of these rows alone. A failure is no reason not to write them.
-    pub(super) async fn make_partitions_for(&self, rows: &[UsageRow]) {
+    pub(super) async fn make_partitions_for(&self, rows: &UsageBatch) {
         for day in self.known_days.note(rows) {
             let made = match self.has_table(day).await {
                 Ok(false) => self.change(async |transaction| make(transaction, day).await).await.map(drop),
@@ -133,7 +134,7 @@ async fn exists(transaction: &Transaction<'_>, table: &str) -> Result<bool, Fail
 
 impl KnownDays {
     /// The days of these rows that were not known before.
-    fn note(&self, rows: &[UsageRow]) -> Vec<Day> {
+    fn note(&self, rows: &UsageBatch) -> Vec<Day> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let days: BTreeSet<Day> = rows.iter().map(|row| Day::containing(row.timestamp)).collect();
         days.into_iter().filter(|day| known.insert(*day)).collect()
