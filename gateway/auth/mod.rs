@@ -8,7 +8,6 @@ pub mod watch;
 
 use std::sync::Arc;
 
-use crate::config::Accept;
 use crate::model::address::ClientIp;
 use crate::model::api_key::Form;
 use crate::model::key_record::Standing;
@@ -66,9 +65,4 @@ pub async fn authenticate(
         true => Ok(known),
         false => Err(Refusal::Address),
     }
-}
-
-impl Accept {
-    /// The sources of a route that asks for no key.
-    pub const NOTHING: Self = Self { bearer: false, apikey: false, x_api_key: false, query: false };
 }

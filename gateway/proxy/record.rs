@@ -51,8 +51,9 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn open(worker: &Arc<Worker>, client: &Arc<Client>, method: &Method, uri: &Uri, request_id: HeaderValue) -> Self {
-        Self {
+    /// Boxed, since it moves from place to place with its answer.
+    pub fn open(worker: &Arc<Worker>, client: &Arc<Client>, method: &Method, uri: &Uri, request_id: HeaderValue) -> Box<Self> {
+        Box::new(Self {
             _in_flight: worker.shard.in_flight.hold(),
             worker: Arc::clone(worker),
             client: Arc::clone(client),
@@ -72,7 +73,7 @@ impl Record {
             failed: None,
             status: None,
             answering: StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        })
     }
 
     /// When the request arrived: the instant that its key is judged at.
