@@ -35,7 +35,7 @@ fn the_gateway_answers_as_nginx_did() {
     answers_as_the_page_says(before.address, &app, &files);
     let gateway = gateway(&app, &files);
     answers_as_the_page_says(gateway.address(), &app, &files);
-    let after = Nginx::start(&block("nginx after").replace("127.0.0.1:8080", &gateway.address().to_string()));
+    let after = nginx_before(&gateway);
     answers_as_the_page_says(after.address, &app, &files);
 }
 
@@ -43,7 +43,7 @@ fn the_gateway_answers_as_nginx_did() {
 fn behind_nginx_the_client_is_who_nginx_says_and_not_who_it_says_itself() {
     let (app, files) = (Upstream::ok(), Upstream::ok());
     let gateway = gateway(&app, &files);
-    let after = Nginx::start(&block("nginx after").replace("127.0.0.1:8080", &gateway.address().to_string()));
+    let after = nginx_before(&gateway);
     let lies = [("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-Host", "elsewhere.test"), ("X-Forwarded-Proto", "https")];
     let request = lies.iter().fold(Request::get("/"), |request, (name, value)| request.header(name, value));
     assert_eq!(request.header("X-User-ID", "bob").header("X-API-Key", ANN).send_to(after.address).status, 200);
@@ -57,14 +57,12 @@ fn behind_nginx_the_client_is_who_nginx_says_and_not_who_it_says_itself() {
 #[track_caller]
 fn answers_as_the_page_says(front: SocketAddr, app: &Upstream, files: &Upstream) {
     for (path, key, status, reached) in CASES {
-        let seen = || [app, files].map(|upstream| upstream.requests().len());
-        let before = seen();
+        let (served, idle) = if path.starts_with("/files") { (files, app) } else { (app, files) };
+        let seen = || [served, idle].map(|upstream| upstream.requests().len());
+        let [served_before, idle_before] = seen();
         let request = key.into_iter().fold(Request::get(path), |request, key| request.header("X-API-Key", key));
         assert_eq!(request.send_to(front).status, status, "{path} {key:?}");
-        let (served, other) = if path.starts_with("/files") { (files, 0) } else { (app, 1) };
-        let mut expected = before;
-        expected[1 - other] += usize::from(reached.is_some());
-        assert_eq!(seen(), expected, "{path} {key:?}");
+        assert_eq!(seen(), [served_before + usize::from(reached.is_some()), idle_before], "{path} {key:?}");
         if let Some((target, user)) = reached {
             let last = served.requests().pop().expect("it was counted");
             assert_eq!((last.target.as_str(), last.headers.get("x-user-id")), (target, user), "{path} {key:?}");
@@ -80,6 +78,11 @@ fn gateway(app: &Upstream, files: &Upstream) -> Gateway {
     gateway.database().execute_batch(&block("sql")).expect("the keys are taken");
     gateway.run();
     gateway
+}
+
+/// Passing everything on.
+fn nginx_before(gateway: &Gateway) -> Nginx {
+    Nginx::start(&block("nginx after").replace("127.0.0.1:8080", &gateway.address().to_string()))
 }
 
 fn in_place(text: &str, app: &Upstream, files: &Upstream) -> String {

@@ -2,7 +2,7 @@
 //! Prometheus, nginx and the gateway itself. `tests/run` installs them. Docker is not among them.
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "the suites share it, and none uses all of it")]
+#[expect(dead_code, unused_imports, reason = "the suites share it, and none uses all of it")]
 mod support;
 
 mod dashboard;

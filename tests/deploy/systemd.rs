@@ -32,10 +32,12 @@ fn the_unit_is_shut_but_for_what_the_gateway_needs() {
 }
 
 #[test]
-fn the_user_can_be_made() {
-    let says = succeed(Command::new("systemd-sysusers").args(["--dry-run", "deploy/systemd/sysusers.conf"]));
-    let is_there = says.is_empty();
-    assert!(is_there || says.contains("Creating user 'hokusai-gateway'"), "{says}");
+fn systemd_can_make_the_user() {
+    let file = fs::canonicalize("deploy/systemd/sysusers.conf").expect("it is there");
+    let says = succeed(Command::new("systemd-sysusers").arg("--dry-run").arg(file));
+    let has_it_already = says.is_empty();
+    assert!(has_it_already || says.contains("Creating user 'hokusai-gateway'"), "{says}");
+    assert_eq!([setting("User"), setting("Group")], ["hokusai-gateway"; 2]);
 }
 
 #[test]
