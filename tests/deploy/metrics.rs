@@ -1,9 +1,10 @@
 //! The series that queries ask for, and whether the gateway has them.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use crate::support::redis::{SHARED, fresh_prefix};
-use crate::support::{Gate, Gateway, Request, Upstream};
+use crate::support::{Gate, Gateway, Request, Upstream, eventually};
 
 /// Labels that Prometheus itself adds.
 const ADDED: [&str; 2] = ["instance", "job"];
@@ -22,7 +23,7 @@ pub struct Selector {
 
 impl Exported {
     pub fn collect() -> Self {
-        let (upstream, garbage, silence) = (Upstream::ok(), Upstream::saying("no HTTP\r\n\r\n"), Gate::default());
+        let (good, garbage, silence) = (Upstream::ok(), Upstream::saying("no HTTP\r\n\r\n"), Gate::default());
         let silent = Upstream::start({
             let silence = silence.clone();
             move |exchange| {
@@ -30,39 +31,36 @@ impl Exported {
                 exchange.close();
             }
         });
-        let mut own = format!("[redis]\nurl = \"{}\"\nprefix = \"{}\"\n", SHARED.url(), fresh_prefix());
-        let upstreams = [upstream.address(), garbage.address(), silent.address(), Upstream::nowhere()];
-        for (number, address) in upstreams.iter().enumerate() {
-            own += &format!(
-                "[[upstreams]]\nname = \"app{number}\"\nservers = [\"http://{address}\"]\nresponse_timeout = \"100ms\"\n\
-                 [[routes]]\npath = \"/{number}\"\nupstream = \"app{number}\"\n"
-            );
-        }
-        let gateway = Gateway::start(upstream.address(), &own);
+        let redis = format!("[redis]\nurl = \"{}\"\nprefix = \"{}\"\n", SHARED.url(), fresh_prefix());
+        let upstreams = [
+            ("good", good.address()),
+            ("garbage", garbage.address()),
+            ("silent", silent.address()),
+            ("gone", Upstream::nowhere()),
+        ];
+        let gateway = Gateway::start(good.address(), &(redis + &upstreams.map(forwarding).concat()));
         let key = gateway.create_key(&[]);
-        for (path, status) in [("/0", 200), ("/1", 502), ("/2", 504), ("/3", 502)] {
+        for (path, status) in [("/good", 200), ("/garbage", 502), ("/silent", 504), ("/gone", 502)] {
             assert_eq!(gateway.ask(&Request::get(path).key(&key)).status, status, "{path}");
         }
         silence.open();
-        let series = gateway.ask_admin("/metrics").text();
-        Self { series: series.lines().filter(|line| !line.starts_with('#')).flat_map(selectors).collect() }
+        eventually("every request is counted", || gateway.metric("gateway_requests_in_flight") == 0);
+        let page = gateway.ask_admin("/metrics").text();
+        Self { series: page.lines().filter(|line| !line.starts_with('#')).flat_map(selectors).collect() }
     }
 
     /// Every name, label and plain value in the query is one that the gateway tells.
     #[track_caller]
     pub fn has_all_of(&self, query: &str) {
         for asked in selectors(query) {
-            let of_the_name = || self.series.iter().filter(|series| series.name == asked.name);
-            assert!(of_the_name().next().is_some(), "there is no {}: {query}", asked.name);
+            let of_the_name: Vec<_> = self.series.iter().filter(|series| series.name == asked.name).collect();
+            assert!(!of_the_name.is_empty(), "there is no {}: {query}", asked.name);
             for (label, pattern) in asked.labels.iter().filter(|(label, _)| !ADDED.contains(&label.as_str())) {
-                let values: BTreeSet<_> = of_the_name()
-                    .flat_map(|series| &series.labels)
-                    .filter(|(name, _)| name == label)
-                    .map(|(_, value)| value)
-                    .collect();
+                let labels = of_the_name.iter().flat_map(|series| &series.labels);
+                let values: BTreeSet<_> = labels.filter(|(name, _)| name == label).map(|(_, value)| value.as_str()).collect();
                 assert!(!values.is_empty(), "{} has no {label}: {query}", asked.name);
                 for plain in pattern.split('|').filter(|value| value.bytes().all(|byte| byte.is_ascii_lowercase())) {
-                    assert!(values.iter().any(|value| *value == plain), "{label} of {} is never {plain}: {query}", asked.name);
+                    assert!(values.contains(plain), "{label} of {} is never {plain}: {query}", asked.name);
                 }
             }
         }
@@ -72,6 +70,14 @@ impl Exported {
             assert!(labels.any(|(name, _)| name == label), "nothing has {label}: {query}");
         }
     }
+}
+
+/// A server that is slow to answer has failed, and the path that leads to it.
+fn forwarding((name, address): (&str, SocketAddr)) -> String {
+    format!(
+        "[[upstreams]]\nname = \"{name}\"\nservers = [\"http://{address}\"]\nresponse_timeout = \"100ms\"\n\
+         [[routes]]\npath = \"/{name}\"\nupstream = \"{name}\"\n"
+    )
 }
 
 /// All of the gateway's metrics in a query, or in a line of `/metrics`. No value of a label holds a comma or a brace.

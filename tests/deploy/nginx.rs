@@ -15,6 +15,24 @@ use crate::support::{Upstream, eventually};
 
 const SERVE: &str = r#"nginx -p "$FOLDER" -c nginx.conf -e stderr & read end; kill -9 "$!" 2>/dev/null"#;
 
+/// All paths are below the folder.
+const FRAME: &str = "
+daemon off;
+master_process off;
+pid nginx.pid;
+error_log stderr crit;
+events {}
+http {
+    access_log off;
+    client_body_temp_path client_body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    @HTTP@
+}
+";
+
 /// Ends when it is dropped.
 pub struct Nginx {
     pub address: SocketAddr,
@@ -52,11 +70,5 @@ pub fn check(http: &str) {
 }
 
 fn write(folder: &Path, http: &str) {
-    let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let own: String = kinds.iter().map(|kind| format!("{kind}_temp_path {kind};\n")).collect();
-    let whole = format!(
-        "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr crit;\nevents {{}}\n\
-         http {{\naccess_log off;\n{own}{http}\n}}\n"
-    );
-    fs::write(folder.join("nginx.conf"), whole).expect("the folder can be written to");
+    fs::write(folder.join("nginx.conf"), FRAME.replace("@HTTP@", http)).expect("the folder can be written to");
 }
