@@ -16,12 +16,13 @@ mod systemd;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use hokusai_gateway::config::{self, Config};
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// Time for what is done after the drain: leases go back, usage is written, tasks end.
-const AFTER_THE_DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
+/// The longest that what follows the drain may take: leases go back, usage is written, tasks end.
+const AFTER_THE_DRAIN: Duration = Duration::from_secs(15);
 
 #[test]
 fn every_configuration_passes_check() {
