@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::nginx::Nginx;
 use crate::read;
-use crate::support::{Gateway, Request, Upstream};
+use crate::support::{Gateway, Request, Upstream, eventually};
 
 const ANN: &str = "kJ3vQ8sTz1Lw5RbN7yXc";
 const BOB: &str = "Wm4dGh9PfE2uKa6ZtV0o";
@@ -52,6 +52,18 @@ fn behind_nginx_the_client_is_who_nginx_says_and_not_who_it_says_itself() {
     assert_eq!(seen.get("x-forwarded-for"), Some("127.0.0.1, 127.0.0.1"));
     assert_eq!((seen.get("x-forwarded-host"), seen.get("x-forwarded-proto")), (Some("gateway.test"), Some("http")));
     assert_eq!((seen.get("x-user-id"), seen.get("x-api-key")), (Some("ann"), None));
+}
+
+#[test]
+fn a_key_that_was_brought_along_goes_on_while_its_client_changes_over() {
+    let (app, files) = (Upstream::ok(), Upstream::ok());
+    let gateway = gateway(&app, &files);
+    let rotated = gateway.cli_json(&["keys", "rotate", "nginx-ann", "--grace", "30d"]);
+    for key in [ANN, rotated["key"].as_str().expect("a key")] {
+        let request = || Request::get("/reports/").header("X-API-Key", key);
+        eventually("the key works", || gateway.ask(&request()).status == 200);
+        assert_eq!(app.requests().pop().expect("it came").headers.get("x-user-id"), Some("ann"));
+    }
 }
 
 #[track_caller]
