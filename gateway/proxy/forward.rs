@@ -47,9 +47,11 @@ impl Passage<'_> {
         record.upload.clone_from(&sending.upload);
         record.upstream = Some((self.servers.label, UpstreamResult::Abandoned));
         let began = clock::monotonic();
-        let answered = attempt::forward(exchange.worker, self.servers, self.forward, sending).await;
+        let answered = attempt::forward(exchange.worker, exchange.client, self.servers, self.forward, sending).await;
+        let now = clock::monotonic();
+        exchange.answered_at = exchange.record().arrived.wall_at(now);
         let record = exchange.record();
-        record.waited = clock::monotonic().duration_since(began);
+        record.waited = now.duration_since(began);
         let result = answered.as_ref().map_or_else(Failure::upstream_result, |_| UpstreamResult::Ok);
         record.upstream = Some((self.servers.label, result));
         match answered? {

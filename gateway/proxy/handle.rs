@@ -13,7 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::answer_body::AnswerBody;
-use super::client::{Client, Phase};
+use super::client::Client;
 use super::failure::Failure;
 use super::forward::Passage;
 use super::record::Record;
@@ -22,11 +22,11 @@ use super::worker::{Live, RouteFacts, Worker};
 use super::{cors, fixed, framing, headers, respond, target};
 use crate::auth::{self, extract, known_key::KnownKey};
 use crate::client_address::{client_address, is_trusted};
-use crate::clock;
 use crate::config::{Action, Auth, Route, Scheme, Server};
 use crate::limits::Verdict;
 use crate::model::address::ClientIp;
 use crate::model::quota::Quota;
+use crate::model::timestamp::Timestamp;
 use crate::observe::metrics::AuthResult;
 use crate::route::Taken;
 
@@ -36,12 +36,20 @@ pub async fn handle(
     worker: Arc<Worker>,
     client: Arc<Client>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    client.enter(Phase::Busy);
+    client.begin();
     let live = worker.live.load();
     let request_id = request_id(request.headers());
     let record = Record::open(&worker, &client, request.method(), request.uri(), request_id.clone());
-    let mut exchange =
-        Exchange { worker: &worker, client: &client, live: &live, record: Some(record), route: None, admitted: None };
+    let answered_at = record.arrived.wall;
+    let mut exchange = Exchange {
+        worker: &worker,
+        client: &client,
+        live: &live,
+        record: Some(record),
+        route: None,
+        admitted: None,
+        answered_at,
+    };
     let origin = request.headers().get(ORIGIN).cloned();
     let has_body = !request.body().is_end_stream();
 
@@ -65,6 +73,8 @@ pub(super) struct Exchange<'a> {
     route: Option<&'a Route>,
     /// The key, and what it may still do.
     pub admitted: Option<(Arc<KnownKey>, Option<Quota>)>,
+    /// When the upstream answered; until then, when the request arrived.
+    pub answered_at: Timestamp,
 }
 
 impl<'a> Exchange<'a> {
@@ -141,7 +151,7 @@ impl<'a> Exchange<'a> {
             self.record().auth = Some(AuthResult::Anonymous);
             return Ok(None);
         }
-        let now = self.record().arrived();
+        let now = self.record().arrived;
         Ok(Some(auth::authenticate(presented, address, now, &self.worker.lookup).await?))
     }
 
@@ -149,7 +159,7 @@ impl<'a> Exchange<'a> {
     async fn take_permit(&mut self, key: Arc<KnownKey>) -> Result<(), Failure> {
         let mut quota = None;
         if let Some(hourly) = &key.hourly {
-            let now = self.record().arrived();
+            let now = self.record().arrived.wall;
             let verdict = match hourly.cell.try_take(hourly.limit, now) {
                 Some(verdict) => verdict,
                 None => self.worker.limiter.take(&hourly.cell, hourly.limit).await,
@@ -188,7 +198,7 @@ impl<'a> Exchange<'a> {
         if let Some((key, Some(quota))) = &self.admitted
             && let Some(hourly) = &key.hourly
         {
-            respond::add_limits(answer, &hourly.headers, quota, clock::now());
+            respond::add_limits(answer, &hourly.headers, quota, self.answered_at);
         }
         if let Some(rules) = self.route.and_then(|route| route.cors.as_ref()) {
             cors::add(answer, origin, rules);
