@@ -234,11 +234,22 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
+/// The two hex digits of each byte.
+static HEX: [[u8; 2]; 256] = {
+    let (digits, mut table, mut byte) = (b"0123456789abcdef", [[0; 2]; 256], 0);
+    while byte < 256 {
+        table[byte] = [digits[byte / 16], digits[byte % 16]];
+        byte += 1;
+    }
+    table
+};
+
 /// 32 hex digits.
 fn made_up_id() -> HeaderValue {
-    let random = fastrand::u128(..).to_ne_bytes();
-    let nibble = |place: usize| random[place / 2] >> (place % 2 * 4) & 15;
-    let digits: [u8; 32] = std::array::from_fn(|place| b"0123456789abcdef"[usize::from(nibble(place))]);
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(fastrand::u128(..).to_ne_bytes()) {
+        *pair = HEX[usize::from(byte)];
+    }
     HeaderValue::from_bytes(&digits).expect("hex digits are a value")
 }
 

@@ -43,6 +43,9 @@ pub fn is_websocket(headers: &HeaderMap) -> bool {
 
 /// What the lines of `Connection` name besides the usual: it ends with the connection (RFC 9110 7.6.1).
 pub fn names_in_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    if !headers.contains_key(CONNECTION) {
+        return Vec::new();
+    }
     headers.get_all(CONNECTION).iter().flat_map(tokens).filter_map(names_header).collect()
 }
 

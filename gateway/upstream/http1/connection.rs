@@ -92,7 +92,9 @@ impl Connection {
     /// Reads what is there; 0 at the end. A read that does not fill its room tells tokio that the socket is empty, so that the
     /// next one asks the kernel only once there is more.
     pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.unread.capacity() - self.unread.len() < self.room / 2 {
+        // What was in it has mostly been passed on by now: it is filled from its beginning again, which is still in the cache.
+        let is_reclaimed = self.unread.is_empty() && self.unread.try_reclaim(self.room);
+        if !is_reclaimed && self.unread.capacity() - self.unread.len() < self.room / 2 {
             self.unread.reserve(self.room);
         }
         let space = self.unread.capacity() - self.unread.len();

@@ -27,11 +27,15 @@ pub fn of_answer(method: &Method, head: &Head) -> Result<Decoder, Malformed> {
 
 /// Whether the upstream lets the connection serve another request.
 pub fn keeps_alive(head: &Head) -> bool {
-    let says = |what: &[u8]| {
-        let lines = head.headers.get_all(CONNECTION).iter().map(http::HeaderValue::as_bytes);
-        lines.flat_map(|line| line.split(|&byte| byte == b',')).any(|token| token.trim_ascii().eq_ignore_ascii_case(what))
-    };
-    !says(b"close") && (head.version == Version::HTTP_11 || says(b"keep-alive"))
+    let mut keeps = head.version == Version::HTTP_11;
+    for token in head.headers.get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
+        let token = token.trim_ascii();
+        if token.eq_ignore_ascii_case(b"close") {
+            return false;
+        }
+        keeps |= token.eq_ignore_ascii_case(b"keep-alive");
+    }
+    keeps
 }
 
 /// One `Transfer-Encoding: chunked`, exactly; or none.
