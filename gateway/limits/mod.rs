@@ -10,6 +10,8 @@
 mod authority;
 mod cell;
 mod fleet;
+#[cfg(test)]
+mod late_questions;
 mod lease;
 mod lease_file;
 mod left_over;
