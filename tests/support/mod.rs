@@ -3,6 +3,8 @@
 //! Plain threads and sockets: what goes over the wire is what a test wrote, byte for byte.
 
 pub mod client;
+pub mod faketime;
+pub mod fleet;
 pub mod gateway;
 pub mod postgres;
 pub mod redis;
