@@ -20,13 +20,13 @@ pub struct Fleet {
 impl Fleet {
     /// Redis counts; keys are in one SQLite database.
     pub fn on_redis() -> Self {
-        Self::on(&redis::SHARED, |_| Vec::new())
+        Self::on(redis::SHARED.port(), |_| Vec::new())
     }
 
-    /// `environment`: of each gateway.
-    pub fn on(server: &redis::Server, environment: impl Fn(usize) -> Vec<(&'static str, String)>) -> Self {
+    /// Where Redis can be reached, and the environment of each gateway.
+    pub fn on(redis: u16, environment: impl Fn(usize) -> Vec<(&'static str, String)>) -> Self {
         let (upstream, store, prefix) = (Upstream::ok(), tempfile::tempdir().expect("a temporary folder"), fresh_prefix());
-        let lines = [(); 4].map(|()| TcpProxy::before(server.port())).into_iter().collect::<Vec<_>>();
+        let lines: Vec<_> = (0..4).map(|_| TcpProxy::before(redis)).collect();
         let settings = |line: &TcpProxy| {
             let (file, port) = (store.path().join("gateway.db"), line.port());
             format!(

@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod gateway;
 pub mod postgres;
 pub mod redis;
+pub mod redis_clock;
 pub mod settings;
 pub mod tcp_proxy;
 pub mod upstream;

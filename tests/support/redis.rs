@@ -30,7 +30,6 @@ pub fn fresh_prefix() -> String {
 /// A server that ends when it is dropped.
 pub struct Server {
     port: u16,
-    environment: Vec<(&'static str, String)>,
     run: Mutex<Run>,
 }
 
@@ -44,16 +43,10 @@ impl Server {
     /// # Panics
     /// When `redis-server` is not installed, or does not start on any of several ports.
     pub fn start() -> Self {
-        Self::start_with(Vec::new())
-    }
-
-    /// As [`start`](Self::start).
-    pub fn start_with(environment: Vec<(&'static str, String)>) -> Self {
         // Somebody else may take a port between its choice and its use.
         let started = (0..5).find_map(|_| {
             let port = free_port();
-            let run = Mutex::new(Run::start(port, &environment)?);
-            Some(Self { port, environment: environment.clone(), run })
+            Some(Self { port, run: Mutex::new(Run::start(port)?) })
         });
         started.expect("redis-server starts; is it installed?")
     }
@@ -111,7 +104,7 @@ impl Server {
     pub fn restart(&self) {
         let mut run = self.run.lock().expect("no test panics here");
         run.end();
-        *run = Run::start(self.port, &self.environment).expect("its port is free");
+        *run = Run::start(self.port).expect("its port is free");
     }
 
     fn signal(&self, signal: &str) {
@@ -130,11 +123,10 @@ impl Drop for Server {
 }
 
 impl Run {
-    fn start(port: u16, environment: &[(&'static str, String)]) -> Option<Self> {
+    fn start(port: u16) -> Option<Self> {
         let mut watcher = Command::new("sh")
             .args(["-c", SERVE])
             .env("PORT", port.to_string())
-            .envs(environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
