@@ -243,7 +243,6 @@ fn client(config: &config::Redis) -> Client {
 mod tests {
     use super::testing::Server;
     use super::*;
-    use crate::store::testing::tcp_proxy::TcpProxy;
 
     async fn connected(server: &Server) -> (Arc<Redis>, Tasks) {
         let tasks = Tasks::new();
@@ -297,19 +296,6 @@ mod tests {
         until(|| redis.is_up()).await;
         ping(&redis).await.unwrap();
         assert_eq!(redis.gauge().get(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_swallows_what_is_asked_is_made_anew() {
-        let server = Server::start();
-        let proxy = TcpProxy::before(server.port());
-        let through = config::Redis::at(&format!("redis://127.0.0.1:{}", proxy.port()), "test:");
-        let redis = Redis::connect(&through, &Arc::default(), &Tasks::new()).await;
-        ping(&redis).await.unwrap();
-        proxy.hold_questions();
-        until(|| !redis.is_up()).await;
-        until(|| redis.is_up()).await;
-        ping(&redis).await.unwrap();
     }
 
     #[tokio::test]

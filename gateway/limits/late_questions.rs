@@ -1,6 +1,7 @@
-//! A question that was given up and is carried out all the same, after later ones.
+//! A question that was given up and is carried out all the same, after later ones. The connection swallows it, and the gateway
+//! makes another.
 
-use super::testing::{Gateway, KEY, admitted, within_one_hour};
+use super::testing::{Gateway, KEY, within_one_hour};
 use super::*;
 use crate::config;
 use crate::redis::Redis;
@@ -46,28 +47,38 @@ async fn redis_carries_out_a_question_late_and_the_gateway_still_admits_the_limi
 /// `connections` that the server has.
 async fn admitted_with_one_late(authority: Authority, proxy: &TcpProxy, connections: impl Fn() -> usize) -> u64 {
     let gateway = Gateway::fresh(authority).await;
-    let mut in_all = admitted(&gateway.requests(LIMIT, 10).await).len();
+    let mut in_all = admitted(&gateway, 10).await;
     proxy.hold_questions();
     assert_eq!(gateway.request(LIMIT).await, Verdict::Unavailable);
-    while in_all == 10 {
-        until(async || gateway.limiter.is_away.load(Ordering::Relaxed)).await;
-        until(async || !gateway.limiter.is_away.load(Ordering::Relaxed)).await;
-        // Half of a new lease, which the late question would take back.
-        in_all += admitted(&gateway.requests(LIMIT, 5).await).len();
-    }
+    // Half of a new lease, which the late question would take back.
+    in_all += admitted(&gateway, 5).await;
     let before = connections();
     proxy.ask();
-    until(async || connections() < before).await;
-    in_all += admitted(&gateway.requests(LIMIT, 2 * LIMIT as usize).await).len();
+    until(|| connections() < before).await;
+    in_all += admitted(&gateway, 2 * LIMIT).await;
     gateway.limiter.round(Duration::ZERO).await;
     let (_, used) = gateway.limiter.authority.hour_usage(&KEY.into()).await.unwrap();
-    assert_eq!(used, in_all as u64);
+    assert_eq!(used, in_all);
     used
 }
 
-async fn until(mut fact: impl AsyncFnMut() -> bool) {
+/// What was refused because nobody could be asked is asked again.
+async fn admitted(gateway: &Gateway, requests: u64) -> u64 {
+    let mut admitted = 0;
+    for _ in 0..requests {
+        let mut verdict = gateway.request(LIMIT).await;
+        while verdict == Verdict::Unavailable {
+            until(|| !gateway.limiter.is_away.load(Ordering::Relaxed)).await;
+            verdict = gateway.request(LIMIT).await;
+        }
+        admitted += u64::from(matches!(verdict, Verdict::Admitted(_)));
+    }
+    admitted
+}
+
+async fn until(fact: impl Fn() -> bool) {
     let bound = clock::monotonic() + Duration::from_secs(20);
-    while !fact().await {
+    while !fact() {
         assert!(clock::monotonic() < bound, "it did not come true");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -74,7 +74,7 @@ async fn a_busy_one_gives_way_to_one_that_was_refused(make: impl AsyncFn() -> (P
         // No rounds but the one below, in which nothing is idle.
         busy.end_tasks().await;
         busy.requests(LIMIT, 1).await;
-        let verdicts = starved.parallel_requests(LIMIT, 2, LIMIT as usize).await;
+        let verdicts = starved.parallel_requests(LIMIT, 2, 400).await;
         let told = verdicts.iter().find_map(|verdict| match verdict {
             Verdict::Spent { retry_after_secs, .. } => Some(*retry_after_secs),
             _ => None,

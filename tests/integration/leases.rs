@@ -25,14 +25,14 @@ macro_rules! hold_on_every_authority {
             $(#[test]
             fn $guarantee() {
                 super::begin_within_an_hour();
-                super::$guarantee(super::Fleet::on_redis());
+                super::$guarantee(&mut super::Fleet::on_redis());
             })*
         }
         mod on_postgres {
             $(#[test]
             fn $guarantee() {
                 super::begin_within_an_hour();
-                super::$guarantee(super::Fleet::on_postgres());
+                super::$guarantee(&mut super::Fleet::on_postgres());
             })*
         }
     };
@@ -50,11 +50,11 @@ fn a_key(fleet: &Fleet) -> Key {
     fleet.create_key(&["--rate-limit", &LIMIT.to_string()])
 }
 
-fn killed_frozen_restarted_and_cut_off_they_admit_the_limit_together_and_not_one_more(mut fleet: Fleet) {
-    let key = a_key(&fleet);
+fn killed_frozen_restarted_and_cut_off_they_admit_the_limit_together_and_not_one_more(fleet: &mut Fleet) {
+    let key = a_key(fleet);
     let mut total = fleet.admitted(&key, 15);
     for mishap in [kill, freeze, restart, cut_off, freeze, swallow] {
-        total += mishap(&mut fleet, &key);
+        total += mishap(fleet, &key);
         total += fleet.admitted(&key, 10);
         assert!(total <= LIMIT, "{total} admitted");
     }
@@ -112,8 +112,8 @@ fn swallow(fleet: &mut Fleet, key: &Key) -> usize {
     alone + later
 }
 
-fn what_a_living_gateway_does_not_use_another_has_within_a_second(fleet: Fleet) {
-    let key = a_key(&fleet);
+fn what_a_living_gateway_does_not_use_another_has_within_a_second(fleet: &Fleet) {
+    let key = a_key(fleet);
     assert_eq!(admitted(&fleet.gateways[0], &key, 1), 1);
     // On a slow machine that takes so long that it has all already.
     let mut total = 1 + admitted(&fleet.gateways[1], &key, LIMIT);
@@ -124,8 +124,8 @@ fn what_a_living_gateway_does_not_use_another_has_within_a_second(fleet: Fleet) 
     assert_eq!(total, LIMIT, "after {SOON:?}");
 }
 
-fn a_killed_gateway_takes_its_lease_along_and_brings_it_back(mut fleet: Fleet) {
-    let key = a_key(&fleet);
+fn a_killed_gateway_takes_its_lease_along_and_brings_it_back(fleet: &mut Fleet) {
+    let key = a_key(fleet);
     assert_eq!(admitted(&fleet.gateways[0], &key, 1), 1);
     fleet.gateways[0].kill();
     let others = &fleet.gateways[1];
@@ -139,7 +139,7 @@ fn a_killed_gateway_takes_its_lease_along_and_brings_it_back(mut fleet: Fleet) {
     assert_eq!((total, admitted(&fleet.gateways[0], &key, LEASE)), (LIMIT, 0));
 }
 
-fn a_refused_request_costs_nothing(fleet: Fleet) {
+fn a_refused_request_costs_nothing(fleet: &Fleet) {
     let key = fleet.create_key(&["--rate-limit", "40"]);
     let mut total = 0;
     eventually_all(&mut total, 40, || fleet.admitted(&key, 15));
@@ -150,8 +150,8 @@ fn a_refused_request_costs_nothing(fleet: Fleet) {
     eventually("`limits show` tells the truth", || fleet.gateways[0].cli_json(&["limits", "show", &key.id])["used"] == 50);
 }
 
-fn a_rotated_key_goes_on_with_the_count_of_all(fleet: Fleet) {
-    let old = a_key(&fleet);
+fn a_rotated_key_goes_on_with_the_count_of_all(fleet: &Fleet) {
+    let old = a_key(fleet);
     let mut total = fleet.admitted(&old, 40);
     assert_eq!(total, 160);
     let rotated = fleet.gateways[1].cli_json(&["keys", "rotate", &old.id]);
