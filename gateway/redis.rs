@@ -16,12 +16,12 @@ use std::time::Duration;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface, KeysInterface, LuaInterface};
-use fred::types::config::{ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig};
+use fred::types::config::{ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig};
 use fred::types::{Builder, ClientState, ConnectHandle, Expiration, FromValue};
 
-use crate::config;
 use crate::drain::Tasks;
 use crate::observe::metrics::{Gauge, Metrics};
+use crate::{clock, config};
 
 #[cfg(test)]
 #[path = "../tests/support/redis.rs"]
@@ -79,7 +79,7 @@ impl Redis {
         redis.gauge().set(0);
         let router = redis.client.connect();
         match tokio::time::timeout(START_PATIENCE, redis.client.wait_for_connect()).await {
-            Ok(Ok(())) => redis.probe().await,
+            Ok(Ok(())) => drop(redis.probe().await),
             Ok(Err(error)) => drop(redis.failed(&error)),
             Err(_) => {}
         }
@@ -132,6 +132,7 @@ impl Redis {
 
     async fn watch(self: Arc<Self>, mut router: ConnectHandle, tasks: Tasks) {
         let (mut connected, mut lost) = (self.client.reconnect_rx(), self.client.error_rx());
+        let mut heard_at = clock::monotonic();
         loop {
             tokio::select! {
                 _ = connected.recv() => self.has_forgotten(),
@@ -153,21 +154,31 @@ impl Redis {
                 () = tokio::time::sleep(PROBE_EVERY) => {}
                 () = tasks.stopping() => break,
             }
-            self.probe().await;
+            if self.probe().await {
+                heard_at = clock::monotonic();
+            } else if clock::monotonic() - heard_at > GIVE_UP_CONNECTION {
+                // The library does so only while nothing is written.
+                let _ = tokio::time::timeout(PATIENCE, self.client.force_reconnection()).await;
+                heard_at = clock::monotonic();
+            }
         }
         // Nobody waits for an answer to that.
         let _ = self.client.quit().await;
     }
 
-    async fn probe(&self) {
+    /// Whether the connection is not in doubt: it answered, or is being made.
+    async fn probe(&self) -> bool {
         if self.client.state() != ClientState::Connected {
-            return self.is_lost();
+            self.is_lost();
+            return true;
         }
         let probe = self.client.set::<(), _, _>(self.key("probe"), 1, Some(Expiration::EX(60)), None, false);
         match probe.await {
             Ok(()) => self.answered(),
-            Err(error) => drop(self.failed(&error)),
+            Err(error) if matches!(self.failed(&error), RedisError::Timeout) => return false,
+            Err(_) => {}
         }
+        true
     }
 
     fn answered(&self) {
@@ -221,8 +232,6 @@ fn client(config: &config::Redis) -> Client {
             connection.internal_command_timeout = GIVE_UP_CONNECTION;
             connection.max_command_attempts = 1;
             connection.max_command_buffer_len = MAX_WAITING;
-            connection.unresponsive =
-                UnresponsiveConfig { max_timeout: Some(GIVE_UP_CONNECTION), interval: GIVE_UP_CONNECTION / 4 };
             connection.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
         })
         .set_policy(ReconnectPolicy::new_constant(0, RECONNECT_EVERY_MILLIS))
@@ -234,7 +243,6 @@ fn client(config: &config::Redis) -> Client {
 mod tests {
     use super::testing::Server;
     use super::*;
-    use crate::clock;
 
     async fn connected(server: &Server) -> (Arc<Redis>, Tasks) {
         let tasks = Tasks::new();

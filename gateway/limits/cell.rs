@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::lease::{Allowance, Question, Report, Step, Verdict};
+use super::fleet::Fleet;
+use super::lease::{Allowance, Question, Step, Verdict};
 use super::lease_file::{LeaseFile, Slot};
 use crate::config::OnAuthorityFailure;
 use crate::model::ids::KeyId;
-use crate::model::lease::LeaseAnswer;
+use crate::model::lease::{LeaseAnswer, Report};
 use crate::model::timestamp::Timestamp;
 
 /// Cells there may be before those that nobody holds any more are looked for.
@@ -68,13 +69,24 @@ impl Cell {
         }
         state.is_asking = true;
         state.slot = state.slot.take().or_else(|| file.reserve());
-        let spooled = state.slot.is_some() && !file.is_failing();
-        Taken::Ask(state.allowance.ask(limit, now, spooled))
+        let is_spooled = state.slot.is_some() && !file.is_failing();
+        Taken::Ask(state.allowance.ask(limit, now, is_spooled))
     }
 
-    pub(super) fn take_alone(&self, limit: u64, now: Timestamp, policy: OnAuthorityFailure, gateways: u64) -> Verdict {
+    /// What to send when a question without an answer may have brought a lease.
+    pub(super) fn ask_to_take_back(&self, now: Timestamp) -> Option<Question> {
         let mut state = self.state();
-        state.take(limit, now).unwrap_or_else(|| state.allowance.take_alone(limit, now, policy, gateways))
+        if state.is_asking {
+            return None;
+        }
+        let question = state.allowance.ask_to_take_back(now);
+        state.is_asking = question.is_some();
+        question
+    }
+
+    pub(super) fn take_alone(&self, limit: u64, now: Timestamp, policy: OnAuthorityFailure, fleet: Fleet) -> Verdict {
+        let mut state = self.state();
+        state.take(limit, now).unwrap_or_else(|| state.allowance.take_alone(limit, now, policy, fleet))
     }
 
     /// The end of a question, in whatever way. `None`: it has no answer.
@@ -228,7 +240,7 @@ mod tests {
         let file = LeaseFile::new(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
         let cell = Cell::new("a".into());
         let question = first_question(&cell, &file);
-        assert!(!question.spooled);
+        assert!(!question.request.is_spooled);
         cell.end_question(&question, Some(&answer(10)), NOW);
         assert!((0..10).all(|_| matches!(cell.try_take(1000, NOW), Some(Verdict::Admitted(_)))));
         assert_eq!(cell.try_take(1000, NOW), None);
@@ -240,7 +252,7 @@ mod tests {
         let (file, _) = LeaseFile::open(folder.path()).unwrap();
         let cell = Cell::new("a".into());
         let question = first_question(&cell, &file);
-        assert!(question.spooled);
+        assert!(question.request.is_spooled);
         cell.end_question(&question, Some(&answer(10)), NOW);
         assert!(matches!(cell.try_take(1000, NOW), Some(Verdict::Admitted(_))));
         cell.state().slot = None;
@@ -259,7 +271,12 @@ mod tests {
         let question = first_question(&cell, &file);
         assert!(matches!(cell.take_or_ask(1000, NOW, &file), Taken::Wait));
         assert!(!cell.retire());
+        assert!(cell.ask_to_take_back(NOW).is_none());
         cell.end_question(&question, None, NOW);
+        assert!(!cell.retire(), "it may hold a lease");
+        let question = cell.ask_to_take_back(NOW).unwrap();
+        assert!(matches!(cell.take_or_ask(1000, NOW, &file), Taken::Wait));
+        cell.end_question(&question, Some(&LeaseAnswer { lease: None, ..answer(0) }), NOW);
         assert!(cell.retire());
         assert!(cell.enlist());
     }

@@ -11,6 +11,8 @@
 //! - That end is told with every question and report until one is confirmed: the authority takes a lease it hears nothing of for
 //!   one whose answer was lost, and takes it back whole.
 //! - Before a permit is spent the portion it lies in has been opened, which is written where a killed gateway finds it again.
+//! - After a question without an answer the authority is asked to take back what it may have brought, though nobody needs a permit.
+//!   Nothing is granted to a question once a later one was carried out.
 //! - A debt travels in one message at a time and returns here if that was not answered. It may then be counted twice, never not at all.
 
 #[cfg(test)]
@@ -20,8 +22,9 @@ mod tests;
 
 use std::time::Duration;
 
+use super::fleet::Fleet;
 use crate::config::OnAuthorityFailure;
-use crate::model::lease::{Debt, LeaseAnswer, LeaseId, LeaseReport, LeaseRequest};
+use crate::model::lease::{Debt, LeaseAnswer, LeaseId, LeaseReport, LeaseRequest, Report};
 use crate::model::quota::{HourWindow, Quota};
 use crate::model::timestamp::Timestamp;
 
@@ -67,17 +70,8 @@ pub struct Portion {
 #[derive(Clone, Debug)]
 pub struct Question {
     pub request: LeaseRequest,
-    /// Whether portions can be written down. If not, the lease must be granted to no spool, for nobody could settle it.
-    pub spooled: bool,
     asked_at: Timestamp,
     resets: u64,
-}
-
-/// What the authority should hear of, apart from questions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    pub lease: Option<LeaseReport>,
-    pub debt: Option<Debt>,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +80,8 @@ pub struct Allowance {
     lease: Option<Lease>,
     /// A lease that is over, until the authority confirms.
     ended: Option<LeaseReport>,
+    /// The last question had no answer, so it may have brought a lease.
+    may_hold: bool,
     debt: Option<Debt>,
     last_taken: Timestamp,
     /// Resets heard of. An answer from before the last one grants a lease that is void.
@@ -143,17 +139,25 @@ impl Allowance {
         }
     }
 
-    /// After [`Step::Ask`], if no question is under way: what to ask. `now` is read before the question is sent.
-    pub fn ask(&mut self, limit: u64, now: Timestamp, spooled: bool) -> Question {
-        self.end_lease();
-        let wanted = (limit / LEASES_PER_LIMIT).max(1);
-        let request = LeaseRequest { limit, wanted, ended: self.ended, debt: self.debt.take() };
-        Question { request, spooled, asked_at: now, resets: self.resets }
+    /// After [`Step::Ask`], if no question is under way: what to ask. `now` is read before the question is sent. `is_spooled`:
+    /// portions can be written down.
+    pub fn ask(&mut self, limit: u64, now: Timestamp, is_spooled: bool) -> Question {
+        self.question(limit, (limit / LEASES_PER_LIMIT).max(1), now, is_spooled)
+    }
+
+    /// If no question is under way: how to give back what a question without an answer may have brought.
+    pub fn ask_to_take_back(&mut self, now: Timestamp) -> Option<Question> {
+        self.may_hold.then(|| self.question(1, 0, now, true))
     }
 
     pub fn answered(&mut self, question: &Question, answer: &LeaseAnswer, now: Timestamp) {
         self.confirm(question.request.ended);
+        self.may_hold = false;
+        if question.request.wanted == 0 {
+            return;
+        }
         if question.resets != self.resets {
+            self.ended = answer.lease.map(|lease| LeaseReport { id: lease.id, spent: 0, finished: true });
             return;
         }
         let hour = HourWindow::containing(answer.now);
@@ -168,18 +172,19 @@ impl Allowance {
             others_hold: answer.others_hold,
             share: None,
         });
-        let opened = if question.spooled { 0 } else { permits };
+        let opened = if question.request.is_spooled { 0 } else { permits };
         self.lease = answer.lease.map(|lease| Lease { id: lease.id, permits, opened, spent: 0, reported: 0 });
         self.last_taken = now;
     }
 
     /// The question failed; whether it was carried out is not known.
     pub fn unanswered(&mut self, question: &Question) {
+        self.may_hold = true;
         self.owe(question.request.debt);
     }
 
-    /// After [`Step::Ask`], while the authority cannot be asked. `gateways` share what was left then, this one included.
-    pub fn take_alone(&mut self, limit: u64, now: Timestamp, policy: OnAuthorityFailure, gateways: u64) -> Verdict {
+    /// After [`Step::Ask`], while the authority cannot be asked. The fleet shares what was left when it last could be.
+    pub fn take_alone(&mut self, limit: u64, now: Timestamp, policy: OnAuthorityFailure, fleet: Fleet) -> Verdict {
         if policy == OnAuthorityFailure::Reject {
             return Verdict::Unavailable;
         }
@@ -190,7 +195,7 @@ impl Allowance {
             None => self.unknown_hour(limit, now),
         };
         let known = self.known.insert(known);
-        if policy == OnAuthorityFailure::Local && known.counted >= known.share_among(gateways) {
+        if policy == OnAuthorityFailure::Local && known.counted >= known.share_among(fleet) {
             return known.refuse(now);
         }
         let (verdict, hour) = (known.admit(), known.hour);
@@ -226,7 +231,8 @@ impl Allowance {
         self.owe(report.debt);
     }
 
-    /// The hour's count was set to zero by hand. A lease that is younger than that is given back, an older one is void.
+    /// The hour's count was set to zero by hand. A lease that is younger than that is given back, an older one is void; so is
+    /// one that a question under way may bring.
     pub fn reset(&mut self) {
         self.end_lease();
         self.known = None;
@@ -242,7 +248,13 @@ impl Allowance {
 
     /// Whether the authority has heard of everything and nothing is held.
     pub fn is_settled(&self) -> bool {
-        self.lease.is_none() && self.ended.is_none() && self.debt.is_none()
+        self.lease.is_none() && self.ended.is_none() && !self.may_hold && self.debt.is_none()
+    }
+
+    fn question(&mut self, limit: u64, wanted: u64, now: Timestamp, is_spooled: bool) -> Question {
+        self.end_lease();
+        let request = LeaseRequest { limit, wanted, is_spooled, ended: self.ended, debt: self.debt.take() };
+        Question { request, asked_at: now, resets: self.resets }
     }
 
     fn confirm(&mut self, report: Option<LeaseReport>) {
@@ -279,8 +291,8 @@ impl Known {
         !left.is_zero() && left <= HOUR
     }
 
-    fn share_among(&mut self, gateways: u64) -> u64 {
-        *self.share.get_or_insert(self.counted + self.limit.saturating_sub(self.counted) / gateways)
+    fn share_among(&mut self, fleet: Fleet) -> u64 {
+        *self.share.get_or_insert(self.counted + fleet.share(self.limit.saturating_sub(self.counted)))
     }
 
     fn admit(&mut self) -> Verdict {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::lease::Portion;
-use crate::model::lease::{Grant, LeaseId};
+use crate::model::lease::{Grant, LeaseId, LeaseReport, Report};
 
 const SLOT_BYTES: usize = 32;
 /// Slots added at once: a page.
@@ -141,8 +141,13 @@ impl Drop for Slot {
 }
 
 impl LeftOver {
-    /// The most that can have been spent of a lease of this spool.
-    pub fn spent_of(&self, lease: &Grant) -> u64 {
+    /// How a lease of this spool ended: the most that can have been spent of it was.
+    pub fn end_of(&self, lease: &Grant) -> Report {
+        let end = LeaseReport { id: lease.id, spent: self.spent_of(lease), finished: true };
+        Report { lease: Some(end), debt: None }
+    }
+
+    fn spent_of(&self, lease: &Grant) -> u64 {
         let unnamed = if self.is_damaged { lease.permits } else { 0 };
         self.opened.get(&lease.id).copied().unwrap_or(unnamed).min(lease.permits)
     }
@@ -167,18 +172,18 @@ fn read_slot(slot: &[u8]) -> Option<Portion> {
     let (upto, rest) = rest.split_first_chunk()?;
     let checksum = u32::from_le_bytes(*rest.first_chunk()?);
     let is_whole = crc32fast::hash(&slot[..16]) == checksum;
-    is_whole.then(|| Portion { lease: LeaseId::from_number(i64::from_le_bytes(*lease)), upto: u64::from_le_bytes(*upto) })
+    is_whole.then(|| Portion { lease: LeaseId::from_number(u64::from_le_bytes(*lease)), upto: u64::from_le_bytes(*upto) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn grant(id: i64) -> Grant {
+    fn grant(id: u64) -> Grant {
         Grant { id: LeaseId::from_number(id), permits: 10 }
     }
 
-    fn portion(id: i64, upto: u64) -> Portion {
+    fn portion(id: u64, upto: u64) -> Portion {
         Portion { lease: LeaseId::from_number(id), upto }
     }
 

@@ -6,6 +6,16 @@ use super::*;
 use crate::store::Store;
 use crate::store::testing::Place;
 
+#[tokio::test]
+async fn on_one_sqlite_file_a_busy_one_gives_way_to_one_that_was_refused() {
+    a_busy_one_gives_way_to_one_that_was_refused(Place::sqlite).await;
+}
+
+#[tokio::test]
+async fn on_one_postgresql_a_busy_one_gives_way_to_one_that_was_refused() {
+    a_busy_one_gives_way_to_one_that_was_refused(Place::postgres).await;
+}
+
 /// A lease of at most 100 is written down permit by permit, so that a killed gateway takes none with it.
 const LIMIT: u64 = 400;
 
@@ -55,6 +65,27 @@ async fn admit_exactly_the_limit(make: impl AsyncFn() -> (Place, Store)) {
     .await;
     assert!(at_random <= LIMIT, "{at_random} admitted, seed {seed}");
     assert_eq!((in_the_end, counted), (LIMIT, LIMIT), "seed {seed}");
+}
+
+async fn a_busy_one_gives_way_to_one_that_was_refused(make: impl AsyncFn() -> (Place, Store)) {
+    let (told, held, then) = within_one_hour(async || {
+        let (place, _) = make().await;
+        let (busy, starved) = (Gateway::fresh(on(&place.store())).await, Gateway::fresh(on(&place.store())).await);
+        // No rounds but the one below, in which nothing is idle.
+        busy.end_tasks().await;
+        busy.requests(LIMIT, 1).await;
+        let verdicts = starved.parallel_requests(LIMIT, 2, 400).await;
+        let told = verdicts.iter().find_map(|verdict| match verdict {
+            Verdict::Spent { retry_after_secs, .. } => Some(*retry_after_secs),
+            _ => None,
+        });
+        let held = || place.number("SELECT sum(granted) FROM api_key_leases");
+        let before = held();
+        busy.limiter.round(Duration::MAX).await;
+        (told, before, held())
+    })
+    .await;
+    assert_eq!((told, held, then), (Some(1), 4, 0), "seconds to wait, permits held and held after a round");
 }
 
 async fn all_at_once(gateways: &[Gateway]) -> u64 {

@@ -9,6 +9,9 @@
 
 mod authority;
 mod cell;
+mod fleet;
+#[cfg(test)]
+mod late_questions;
 mod lease;
 mod lease_file;
 mod left_over;
@@ -24,7 +27,7 @@ mod tests;
 use std::io;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -33,6 +36,7 @@ use tokio::runtime::Handle;
 pub use self::authority::{Authority, AuthorityError};
 pub use self::cell::Cell;
 use self::cell::{Cells, Taken};
+use self::fleet::Fleet;
 use self::lease::Question;
 pub use self::lease::Verdict;
 use self::lease_file::{LeaseFile, LeftOver};
@@ -64,8 +68,8 @@ pub struct Limiter {
     /// Those that hold or owe something.
     active: Mutex<Vec<Arc<Cell>>>,
     is_away: AtomicBool,
-    /// Those that share the authority, this one included, as last heard.
-    gateways: AtomicU64,
+    /// As last heard.
+    fleet: Mutex<Fleet>,
     /// Until it is settled. Locked for a whole round, so that there is one at a time.
     left_over: tokio::sync::Mutex<Option<LeftOver>>,
 }
@@ -93,7 +97,7 @@ impl Limiter {
             cells: Mutex::new(Cells::new()),
             active: Mutex::default(),
             is_away: AtomicBool::new(false),
-            gateways: AtomicU64::new(1),
+            fleet: Mutex::new(Fleet::ALONE),
             left_over: tokio::sync::Mutex::new(Some(left_over)),
         });
         limiter.start_rounds().await;
@@ -111,7 +115,7 @@ impl Limiter {
             let answered = cell.answered();
             let now = clock::now();
             if self.is_away.load(Ordering::Relaxed) {
-                let verdict = cell.take_alone(limit, now, self.policy, self.gateways.load(Ordering::Relaxed));
+                let verdict = cell.take_alone(limit, now, self.policy, *self.fleet());
                 // Not before: a round that finds nothing owed takes the cell off the list.
                 self.enlist(cell);
                 return verdict;
@@ -139,14 +143,17 @@ impl Limiter {
     }
 
     /// Gives back what is held, once no request comes any more. What cannot be given back now is at the next start.
-    pub async fn close(&self) {
+    pub async fn close(self: &Arc<Self>) {
         self.round(Duration::ZERO).await;
     }
 
     fn ask(self: &Arc<Self>, cell: &Arc<Cell>, question: Question) {
         self.enlist(cell);
-        let under_way = UnderWay { limiter: Arc::clone(self), cell: Arc::clone(cell), question, answer: None };
-        self.tasks.spawn_on(&self.background, under_way.exchange());
+        self.tasks.spawn_on(&self.background, self.under_way(cell, question).exchange());
+    }
+
+    fn under_way(self: &Arc<Self>, cell: &Arc<Cell>, question: Question) -> UnderWay {
+        UnderWay { limiter: Arc::clone(self), cell: Arc::clone(cell), question, answer: None }
     }
 
     fn enlist(&self, cell: &Arc<Cell>) {
@@ -171,6 +178,10 @@ impl Limiter {
         self.cells.lock().expect("nothing panics while it holds the cells")
     }
 
+    fn fleet(&self) -> MutexGuard<'_, Fleet> {
+        self.fleet.lock().expect("nothing panics while it holds the fleet")
+    }
+
     fn active(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
         self.active.lock().expect("nothing panics while it holds the list")
     }
@@ -187,8 +198,7 @@ struct UnderWay {
 impl UnderWay {
     async fn exchange(mut self) {
         let limiter = Arc::clone(&self.limiter);
-        let (key_id, spooled) = (self.cell.key_id(), self.question.spooled);
-        let mut answer = pin!(limiter.authority.lease(key_id, &limiter.spool_id, spooled, self.question.request));
+        let mut answer = pin!(limiter.authority.lease(self.cell.key_id(), &limiter.spool_id, self.question.request));
         let answer = if let Ok(in_time) = tokio::time::timeout(PATIENCE, &mut answer).await {
             in_time
         } else {

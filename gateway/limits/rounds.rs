@@ -2,18 +2,18 @@
 //! need, and finds out whether an authority that was away can be asked again.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+
 use super::cell::Cell;
-use super::lease::Report;
-use super::redis::News;
 use super::{AuthorityError, LEASES_AT_ONCE, Limiter, PATIENCE};
 use crate::clock;
+use crate::model::lease::{News, Report};
 
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(500);
-/// With the pause between rounds: what is not used goes back within a second.
-const IDLE: Duration = Duration::from_millis(500);
+/// With the pause between rounds, and time for the round itself: what is not used goes back within a second.
+const IDLE: Duration = Duration::from_millis(400);
 
 impl Limiter {
     pub(super) async fn start_rounds(self: &Arc<Self>) {
@@ -30,7 +30,7 @@ impl Limiter {
     }
 
     /// Leases that nothing was taken of for `idle` end.
-    pub(super) async fn round(&self, idle: Duration) {
+    pub(super) async fn round(self: &Arc<Self>, idle: Duration) {
         let mut left_over = self.left_over.lock().await;
         if let Some(of_earlier_run) = &*left_over {
             if let Err(error) = self.authority.settle_left_over(of_earlier_run, &self.spool_id).await {
@@ -46,46 +46,64 @@ impl Limiter {
         self.active().append(&mut cells);
     }
 
-    async fn tell(&self, cells: &[Arc<Cell>], idle: Duration) {
-        if (self.authority.counts_gateways() || self.is_away.load(Ordering::Relaxed)) && !self.beat().await {
+    async fn tell(self: &Arc<Self>, cells: &[Arc<Cell>], idle: Duration) {
+        if !self.beat().await {
             return;
         }
         for some in cells.chunks(LEASES_AT_ONCE) {
-            let now = clock::now();
-            let reports: Vec<_> = some.iter().filter_map(|cell| Some((&**cell, cell.report(now, idle)?))).collect();
-            if !reports.is_empty() && !self.settle(&reports).await {
+            self.take_back(some).await;
+            let Some(wanted_back) = self.settle(some, idle).await else { return };
+            // Their ends are told at once: somebody waits for them.
+            if self.settle(&wanted_back, idle).await.is_none() {
                 return;
             }
         }
+    }
+
+    /// What questions without an answer may have brought.
+    async fn take_back(self: &Arc<Self>, cells: &[Arc<Cell>]) {
+        let now = clock::now();
+        let questions = cells.iter().filter_map(|cell| Some(self.under_way(cell, cell.ask_to_take_back(now)?).exchange()));
+        join_all(questions).await;
     }
 
     /// Whether the authority answered.
     async fn beat(&self) -> bool {
         let asked_at = clock::monotonic();
         let outcome = self.authority.beat(&self.spool_id).await;
-        if let Ok(gateways) = outcome {
-            self.gateways.store(gateways, Ordering::Relaxed);
+        if let Ok(fleet) = outcome {
+            *self.fleet() = fleet;
         }
         self.judge(asked_at, &outcome)
     }
 
-    /// Whether the authority answered.
-    async fn settle(&self, reports: &[(&Cell, Report)]) -> bool {
+    /// Those whose lease is wanted back, and is over now. `None`: the authority did not answer.
+    async fn settle(&self, cells: &[Arc<Cell>], idle: Duration) -> Option<Vec<Arc<Cell>>> {
+        let (now, asked_at) = (clock::now(), clock::monotonic());
+        let reports: Vec<(_, Report)> = cells.iter().filter_map(|cell| Some((cell, cell.report(now, idle)?))).collect();
+        if reports.is_empty() {
+            return Some(Vec::new());
+        }
         let news: Vec<News> = reports.iter().map(|(cell, report)| (cell.key_id().clone(), *report)).collect();
-        let asked_at = clock::monotonic();
-        let outcome = self.authority.settle(&self.spool_id, &news).await;
-        match &outcome {
-            Ok(wanted_back) => {
-                for ((cell, report), is_wanted_back) in reports.iter().zip(wanted_back) {
-                    cell.confirmed(report, *is_wanted_back);
-                }
+        let outcome = self.authority.settle(&self.spool_id, news).await;
+        self.judge(asked_at, &outcome);
+        let Ok(wanted_back) = outcome else {
+            for (cell, report) in reports {
+                cell.unconfirmed(&report);
             }
-            Err(_) => reports.iter().for_each(|(cell, report)| cell.unconfirmed(report)),
+            return None;
+        };
+        let mut over = Vec::new();
+        for ((cell, report), is_wanted_back) in reports.into_iter().zip(wanted_back) {
+            cell.confirmed(&report, is_wanted_back);
+            if is_wanted_back {
+                over.push(Arc::clone(cell));
+            }
         }
-        self.judge(asked_at, &outcome)
+        Some(over)
     }
 
-    /// After an answer in good time requests ask again; after none they do not.
+    /// After an answer in good time requests ask again; after none they do not. Whether there was one.
     fn judge<T>(&self, asked_at: Instant, outcome: &Result<T, AuthorityError>) -> bool {
         match outcome {
             Ok(_) if clock::monotonic() - asked_at < PATIENCE => self.found(),

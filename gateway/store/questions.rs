@@ -12,7 +12,7 @@ use crate::config::{self, StoreUrl};
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::{FoundKey, KeyRecord};
-use crate::model::lease::{Debt, Grant, LeaseAnswer, LeaseReport, LeaseRequest};
+use crate::model::lease::{Grant, LeaseId, LeaseReply, LeaseRequest, News};
 use crate::model::timestamp::Timestamp;
 use crate::model::usage_event::UsageBatch;
 
@@ -105,13 +105,14 @@ questions! {
 
 // The hours' counts
 questions! {
-    /// Takes back what the request returns, then grants what the hour allows. `spool_id` is the name under which a killed
-    /// gateway settles the lease later; `None` when it could not, and then nothing of the lease returns unless it is reported.
-    lease(key_id: &KeyId, spool_id: Option<&str>, request: LeaseRequest) -> LeaseAnswer;
-    /// Writes down what became of leases, and what was admitted without any.
-    settle_leases(reports: Vec<LeaseReport>, debts: Vec<(KeyId, Debt)>) -> ();
-    /// What stands under a spool's name.
-    leases_of(spool_id: &str) -> Vec<Grant>;
+    /// Takes back what the request returns, then grants what the hour allows, unless a later question of the same key and spool
+    /// was carried out before.
+    lease(key_id: &KeyId, spool_id: &str, id: LeaseId, request: LeaseRequest) -> LeaseReply;
+    /// Writes down what became of leases, and what was admitted without any; of each key once. Says of each whether its lease is
+    /// wanted back.
+    settle_leases(spool_id: &str, news: Vec<News>) -> Vec<bool>;
+    /// What a gateway that was killed has to settle.
+    leases_of(spool_id: &str) -> Vec<(KeyId, Grant)>;
     /// Requests admitted in the hour that contains `now`, as far as gateways have told.
     hour_usage(key_id: &KeyId, now: Timestamp) -> u64;
     /// Starts the current hour of a key anew: every lease is void, and gateways are told.

@@ -1,5 +1,6 @@
 SELECT pg_notify('hokusai_gateway', 'all');
-DROP FUNCTION api_key_reset_hour, api_key_settle_all, api_key_lease, api_key_settle, api_key_count, api_key_lock_hours;
+DROP FUNCTION api_key_reset_hour, api_key_settle_all, api_key_settle, api_key_lease, api_key_end_lease, api_key_count,
+    api_key_lock_hours;
 DROP TABLE api_key_leases;
 DROP TABLE api_key_hours;
 DROP TABLE api_key_usage_positions;

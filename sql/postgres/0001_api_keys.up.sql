@@ -139,19 +139,22 @@ CREATE TABLE api_key_hours (
     key_id text NOT NULL,
     hour bigint NOT NULL,
     used bigint NOT NULL,
+    short_at timestamptz,                              -- when somebody was last refused while others held some
     PRIMARY KEY (key_id, hour)
 ) WITH (fillfactor = 50);
 
--- What a gateway has taken from an hour and may not have spent yet.
+-- What a gateway, named by its spool, has last asked of a key. The row outlives the lease: a question that comes late finds
+-- there that a later one was carried out.
 CREATE TABLE api_key_leases (
-    lease_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key_id text NOT NULL,
-    hour bigint NOT NULL,
     spool_id text NOT NULL,
-    granted bigint NOT NULL,
-    spent bigint NOT NULL DEFAULT 0
-);
-CREATE INDEX api_key_leases_key ON api_key_leases (key_id, hour);
+    lease_id bigint NOT NULL,                          -- of the question, and of the lease that it brought
+    hour bigint NOT NULL,
+    granted bigint NOT NULL,                           -- permits of the lease; 0: none, or it is over
+    spent bigint NOT NULL DEFAULT 0,                   -- of them, as last told
+    is_spooled boolean NOT NULL DEFAULT TRUE,          -- a killed gateway finds the lease again and settles it
+    PRIMARY KEY (key_id, spool_id)
+) WITH (fillfactor = 50);
 CREATE INDEX api_key_leases_spool ON api_key_leases (spool_id);
 
 -- The functions below decide over an hour's count, each question in one round trip. Whoever calls one holds the locks of the
@@ -178,36 +181,40 @@ BEGIN
     END IF;
 END $$;
 
--- Writes down what became of a lease. Telling it twice changes nothing.
-CREATE FUNCTION api_key_settle(told_lease bigint, told_spent bigint, is_finished boolean) RETURNS void LANGUAGE plpgsql AS $$
+-- What was not spent of a lease goes back.
+CREATE FUNCTION api_key_end_lease(ended api_key_leases, told_spent bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF is_finished THEN
-        WITH over AS (DELETE FROM api_key_leases WHERE lease_id = told_lease RETURNING *)
-        UPDATE api_key_hours AS hours SET used = greatest(used - greatest(over.granted - told_spent, 0), 0)
-            FROM over WHERE hours.key_id = over.key_id AND hours.hour = over.hour;
-    ELSE
-        UPDATE api_key_leases SET spent = told_spent WHERE lease_id = told_lease AND spent < told_spent;
-    END IF;
+    UPDATE api_key_hours SET used = greatest(used - greatest(ended.granted - told_spent, 0), 0)
+        WHERE key_id = ended.key_id AND hour = ended.hour;
+    UPDATE api_key_leases SET granted = 0, spent = 0 WHERE key_id = ended.key_id AND spool_id = ended.spool_id;
 END $$;
 
--- A gateway needs permits of a key: takes back what it returns, then grants what the hour allows.
+-- A gateway needs permits of a key: takes back what it returns, then grants what the hour allows. Does nothing when a later
+-- question of the gateway was carried out before (`last`): the lease which that brought may be in use.
 CREATE FUNCTION api_key_lease(
-    asked_key text, asking_spool text, hour_limit bigint, wanted bigint,
+    asked_key text, asking_spool text, question bigint, is_spooled boolean, hour_limit bigint, wanted bigint,
     ended_lease bigint, ended_spent bigint, debt_hour bigint, debt bigint,
-    OUT decided_at timestamptz, OUT counted bigint, OUT lease bigint, OUT permits bigint, OUT others_hold boolean
+    OUT last bigint, OUT decided_at timestamptz, OUT counted bigint, OUT permits bigint, OUT others_hold boolean
 ) LANGUAGE plpgsql AS $$
 DECLARE
     this_hour bigint;
+    own api_key_leases;
     rest bigint;
 BEGIN
     PERFORM api_key_lock_hours(ARRAY[asked_key]);
     -- Read now that the lock is held, so that hours begin in the order in which questions are decided.
     decided_at := clock_timestamp();
     this_hour := floor(extract(epoch FROM decided_at) / 3600);
-    PERFORM api_key_settle(ended_lease, ended_spent, TRUE);
-    -- Whatever else of the key stands under this spool was granted in an answer that never arrived.
-    PERFORM api_key_settle(lease_id, 0, TRUE) FROM api_key_leases
-        WHERE key_id = asked_key AND spool_id = asking_spool AND spool_id <> '';
+    SELECT * INTO own FROM api_key_leases WHERE key_id = asked_key AND spool_id = asking_spool;
+    IF own.lease_id >= question THEN
+        last := own.lease_id;
+        RETURN;
+    END IF;
+    IF own.granted > 0 THEN
+        -- A lease that is not told of was granted in an answer that never arrived.
+        PERFORM api_key_end_lease(own, CASE
+            WHEN own.lease_id = ended_lease THEN ended_spent WHEN own.is_spooled THEN 0 ELSE own.granted END);
+    END IF;
     IF debt IS NOT NULL THEN
         PERFORM api_key_count(asked_key, debt_hour, debt);
     END IF;
@@ -218,25 +225,56 @@ BEGIN
     others_hold := FALSE;
     IF permits > 0 THEN
         PERFORM api_key_count(asked_key, this_hour, permits);
-        INSERT INTO api_key_leases (key_id, hour, spool_id, granted) VALUES (asked_key, this_hour, asking_spool, permits)
-            RETURNING lease_id INTO lease;
         counted := counted + permits;
-    ELSE
-        others_hold := EXISTS (
-            SELECT FROM api_key_leases WHERE key_id = asked_key AND hour = this_hour AND granted > spent);
+    ELSIF wanted > 0 THEN
+        others_hold := EXISTS (SELECT FROM api_key_leases WHERE key_id = asked_key AND hour = this_hour AND granted > spent);
+        UPDATE api_key_hours SET short_at = decided_at WHERE key_id = asked_key AND hour = this_hour AND others_hold;
     END IF;
+    INSERT INTO api_key_leases VALUES (asked_key, asking_spool, question, this_hour, permits, 0, is_spooled)
+        ON CONFLICT (key_id, spool_id) DO UPDATE SET lease_id = excluded.lease_id, hour = excluded.hour,
+            granted = excluded.granted, spent = 0, is_spooled = excluded.is_spooled;
 END $$;
 
--- Gateways tell what became of leases, and what they admitted without any.
-CREATE FUNCTION api_key_settle_all(
-    leases bigint[], spent bigint[], finished boolean[], debt_keys text[], debt_hours bigint[], debts bigint[]
-) RETURNS void LANGUAGE plpgsql AS $$
+-- A gateway tells what became of a lease, and what it admitted without any. Telling the same of a lease twice changes nothing.
+-- Returns whether the lease is wanted back: it is void, or somebody was refused who will ask again after a second.
+CREATE FUNCTION api_key_settle(
+    telling_spool text, told_key text, told_lease bigint, told_spent bigint, is_finished boolean, debt_hour bigint, debt bigint
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    own api_key_leases;
 BEGIN
-    PERFORM api_key_lock_hours(debt_keys || ARRAY(SELECT key_id FROM api_key_leases WHERE lease_id = ANY (leases)));
-    PERFORM api_key_settle(told.lease, told.so_far, told.is_finished)
-        FROM unnest(leases, spent, finished) AS told (lease, so_far, is_finished);
-    PERFORM api_key_count(owed.by_key, owed.in_hour, owed.requests)
-        FROM unnest(debt_keys, debt_hours, debts) AS owed (by_key, in_hour, requests);
+    IF debt IS NOT NULL THEN
+        PERFORM api_key_count(told_key, debt_hour, debt);
+    END IF;
+    IF told_lease IS NULL THEN
+        RETURN FALSE;
+    END IF;
+    SELECT * INTO own FROM api_key_leases
+        WHERE key_id = told_key AND spool_id = telling_spool AND lease_id = told_lease AND granted > 0;
+    IF NOT FOUND THEN
+        RETURN NOT is_finished;
+    END IF;
+    IF is_finished THEN
+        PERFORM api_key_end_lease(own, told_spent);
+        RETURN FALSE;
+    END IF;
+    UPDATE api_key_leases SET spent = greatest(spent, least(told_spent, granted))
+        WHERE key_id = told_key AND spool_id = telling_spool;
+    RETURN EXISTS (
+        SELECT FROM api_key_hours WHERE key_id = told_key AND hour = own.hour AND short_at > clock_timestamp() - interval '1.5 s');
+END $$;
+
+-- The same of several keys, each once.
+CREATE FUNCTION api_key_settle_all(
+    telling_spool text, keys text[], leases bigint[], spent bigint[], finished boolean[], debt_hours bigint[], debts bigint[]
+) RETURNS boolean[] LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM api_key_lock_hours(keys);
+    RETURN ARRAY(
+        SELECT api_key_settle(telling_spool, of_key, lease, so_far, is_finished, in_hour, requests)
+            FROM unnest(keys, leases, spent, finished, debt_hours, debts) WITH ORDINALITY
+                AS told (of_key, lease, so_far, is_finished, in_hour, requests, place)
+            ORDER BY place);
 END $$;
 
 -- Starts the current hour of a key anew: every lease is void, and gateways are told.
@@ -246,7 +284,7 @@ DECLARE
 BEGIN
     PERFORM api_key_lock_hours(ARRAY[reset_key]);
     this_hour := floor(extract(epoch FROM clock_timestamp()) / 3600);
-    DELETE FROM api_key_leases WHERE key_id = reset_key AND hour = this_hour;
+    UPDATE api_key_leases SET granted = 0, spent = 0 WHERE key_id = reset_key AND hour = this_hour;
     DELETE FROM api_key_hours WHERE key_id = reset_key AND hour = this_hour;
     PERFORM pg_notify('hokusai_gateway', 'limit ' || reset_key);
 END $$;

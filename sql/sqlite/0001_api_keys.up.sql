@@ -118,19 +118,22 @@ CREATE TABLE api_key_hours (
     key_id TEXT NOT NULL,
     hour INTEGER NOT NULL,
     used INTEGER NOT NULL,
+    short_at INTEGER,                                  -- when somebody was last refused while others held some; ms since the epoch
     PRIMARY KEY (key_id, hour)
 ) WITHOUT ROWID;
 
--- What a gateway has taken from an hour and may not have spent yet.
+-- What a gateway, named by its spool, has last asked of a key. The row outlives the lease: a question that comes late finds
+-- there that a later one was carried out.
 CREATE TABLE api_key_leases (
-    lease_id INTEGER PRIMARY KEY AUTOINCREMENT,
     key_id TEXT NOT NULL,
-    hour INTEGER NOT NULL,
     spool_id TEXT NOT NULL,
-    granted INTEGER NOT NULL,
-    spent INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX api_key_leases_key ON api_key_leases (key_id, hour);
+    lease_id INTEGER NOT NULL,                         -- of the question, and of the lease that it brought
+    hour INTEGER NOT NULL,
+    granted INTEGER NOT NULL,                          -- permits of the lease; 0: none, or it is over
+    spent INTEGER NOT NULL DEFAULT 0,                  -- of them, as last told
+    is_spooled BOOLEAN NOT NULL DEFAULT TRUE,          -- a killed gateway finds the lease again and settles it
+    PRIMARY KEY (key_id, spool_id)
+) WITHOUT ROWID;
 CREATE INDEX api_key_leases_spool ON api_key_leases (spool_id);
 
 -- How far each running gateway has followed api_key_changes: written twice a second, deleted when it ends.

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use hokusai_gateway::clock;
 use tempfile::TempDir;
 
-use crate::support::gateway::signal;
-use crate::support::redis::{SHARED, Server, fresh_prefix};
-use crate::support::{Gateway, Key, Request, Upstream, eventually};
+use crate::support::redis::{Server, fresh_prefix};
+use crate::support::{Gateway, Key, Request, Upstream, begin_within_an_hour, eventually};
 
 /// What a known key waits at most, whatever is frozen.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
@@ -41,13 +40,6 @@ impl Fleet {
     }
 }
 
-/// Near the end of an hour, waits for the next: a count must not begin anew within a test.
-fn begin_within_an_hour() {
-    while 3600 - clock::now().as_secs() % 3600 < 30 {
-        thread::sleep(Duration::from_secs(1));
-    }
-}
-
 fn admitted(gateway: &Gateway, key: &Key, requests: usize) -> usize {
     let mut connection = gateway.connect();
     (0..requests).filter(|_| connection.ask(&Request::get("/").key(key)).status == 200).count()
@@ -68,40 +60,17 @@ fn served_until(gateway: &Gateway, key: &Key, end: Instant) -> u64 {
 }
 
 #[test]
-fn four_gateways_admit_the_limit_together_and_not_one_more_killed_and_frozen_or_not() {
-    begin_within_an_hour();
-    let mut fleet = Fleet::start(4, &SHARED, "reject");
-    let key = fleet.first().create_key(&["--rate-limit", "400"]);
-    let burst = |fleet: &Fleet| -> usize {
-        thread::scope(|scope| {
-            let clients: Vec<_> = fleet.gateways.iter().map(|gateway| scope.spawn(|| admitted(gateway, &key, 60))).collect();
-            clients.into_iter().map(|client| client.join().expect("no client panics")).sum()
-        })
-    };
-    let mut total = burst(&fleet);
-    let frozen = fleet.gateways[3].process_id();
-    signal("STOP", frozen);
-    fleet.gateways[1].kill();
-    total += admitted(&fleet.gateways[0], &key, 60) + admitted(&fleet.gateways[2], &key, 60);
-    fleet.gateways[1].run();
-    signal("CONT", frozen);
-    let bound = clock::monotonic() + Duration::from_secs(10);
-    while total < 400 && clock::monotonic() < bound {
-        total += burst(&fleet);
-        assert!(total <= 400, "{total} admitted");
-    }
-    assert_eq!(total + burst(&fleet), 400);
-    eventually("all is told", || fleet.used(&key) == 400);
-}
-
-#[test]
-fn fewer_than_one_request_in_fifty_asks_redis() {
+fn fewer_than_one_request_in_fifty_asks_redis_also_when_gateways_share_them() {
     let redis = Server::start();
-    let fleet = Fleet::start(1, &redis, "local");
+    let fleet = Fleet::start(4, &redis, "local");
     let key = fleet.first().create_key(&["--rate-limit", "1000000"]);
     let before = redis.calls("eval");
-    assert_eq!(admitted(fleet.first(), &key, 5000), 5000);
+    let served: usize = thread::scope(|scope| {
+        let clients: Vec<_> = fleet.gateways.iter().map(|gateway| scope.spawn(|| admitted(gateway, &key, 1250))).collect();
+        clients.into_iter().map(|client| client.join().expect("no client panics")).sum()
+    });
     let asked = redis.calls("eval") - before;
+    assert_eq!(served, 5000);
     assert!(asked * 50 < 5000, "{asked} questions");
 }
 

@@ -23,6 +23,7 @@ const STARTUP: Duration = Duration::from_secs(30);
 /// Killed when dropped. What it logged is shown when its test fails.
 pub struct Gateway {
     folder: TempDir,
+    environment: Vec<(&'static str, String)>,
     log: Arc<Mutex<String>>,
     running: Option<Running>,
 }
@@ -52,7 +53,12 @@ impl Gateway {
     pub fn stopped(app: SocketAddr, own: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join("gateway.toml"), settings(app, own)).expect("the folder can be written to");
-        Self { folder, log: Arc::default(), running: None }
+        Self { folder, environment: Vec::new(), log: Arc::default(), running: None }
+    }
+
+    /// Of every process from now on.
+    pub fn set_environment(&mut self, environment: Vec<(&'static str, String)>) {
+        self.environment = environment;
     }
 
     /// Starts it in the same folder, on new ports.
@@ -173,7 +179,12 @@ impl Gateway {
     /// Nothing of the developer's own environment reaches it.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hokusai-gateway"));
-        command.env_clear().current_dir(self.folder.path()).args(arguments).args(["-c", "gateway.toml"]);
+        command
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .current_dir(self.folder.path())
+            .args(arguments)
+            .args(["-c", "gateway.toml"]);
         command.stdin(Stdio::null());
         command
     }

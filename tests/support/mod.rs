@@ -3,9 +3,12 @@
 //! Plain threads and sockets: what goes over the wire is what a test wrote, byte for byte.
 
 pub mod client;
+pub mod faketime;
+pub mod fleet;
 pub mod gateway;
 pub mod postgres;
 pub mod redis;
+pub mod redis_clock;
 pub mod settings;
 pub mod tcp_proxy;
 pub mod upstream;
@@ -29,5 +32,12 @@ pub fn eventually(what: &str, holds: impl Fn() -> bool) {
     while !holds() {
         assert!(clock::monotonic() < deadline, "did not come true within {PATIENCE:?}: {what}");
         thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Near the end of an hour, waits for the next: a count must not begin anew within a test.
+pub fn begin_within_an_hour() {
+    while 3600 - clock::now().as_secs() % 3600 < 30 {
+        thread::sleep(Duration::from_secs(1));
     }
 }

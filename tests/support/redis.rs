@@ -51,6 +51,10 @@ impl Server {
         started.expect("redis-server starts; is it installed?")
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }

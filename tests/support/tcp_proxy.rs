@@ -26,6 +26,9 @@ struct State {
     held: usize,
     refuses: bool,
     open: Vec<TcpStream>,
+    passed: usize,
+    /// So many of the first connections pass no questions on.
+    silent: usize,
 }
 
 impl TcpProxy {
@@ -63,6 +66,17 @@ impl TcpProxy {
         self.shared.lock().held
     }
 
+    /// What is asked over the connections there are now waits until [`ask`](Self::ask), though the asker leaves; newer ones pass.
+    pub fn hold_questions(&self) {
+        let mut state = self.shared.lock();
+        state.silent = state.passed;
+    }
+
+    pub fn ask(&self) {
+        self.shared.lock().silent = 0;
+        self.shared.changed.notify_all();
+    }
+
     /// Ends every connection, and each new one at once, until [`mend`](Self::mend).
     pub fn cut(&self) {
         let mut state = self.shared.lock();
@@ -92,12 +106,21 @@ impl Shared {
             return Ok(());
         }
         state.open.extend([client.try_clone()?, server.try_clone()?]);
+        let number = state.passed;
+        state.passed += 1;
         drop(state);
         let (questions, answers) = ((client.try_clone()?, server.try_clone()?), (server, client));
-        let shared = Arc::clone(self);
-        thread::spawn(move || copy(questions, || ()));
-        thread::spawn(move || copy(answers, || shared.wait()));
+        let (asking, answering) = (Arc::clone(self), Arc::clone(self));
+        thread::spawn(move || copy(questions, || asking.wait_to_ask(number)));
+        thread::spawn(move || copy(answers, || answering.wait()));
         Ok(())
+    }
+
+    fn wait_to_ask(&self, connection: usize) {
+        let mut state = self.lock();
+        while connection < state.silent {
+            state = self.changed.wait(state).expect("nothing panics while it holds the state");
+        }
     }
 
     fn wait(&self) {

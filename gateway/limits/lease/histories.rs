@@ -1,5 +1,5 @@
-//! Histories of several gateways that share a key's hour, generated: takes, frozen gateways, lost questions and answers, kills,
-//! clocks that differ, resets, changed limits. The authority is the store's own SQL, in memory.
+//! Histories of several gateways that share a key's hour, generated: takes, frozen gateways, lost answers, questions that are lost
+//! or come late, kills, clocks that differ, resets, changed limits. The authority is the store's own SQL, in memory.
 
 use std::collections::HashMap;
 
@@ -8,10 +8,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::*;
 use crate::model::ids::KeyId;
-use crate::model::lease::Grant;
+use crate::model::lease::{Grant, LeaseReply};
 use crate::store::sqlite::leases as authority;
 
-const GATEWAYS: usize = 3;
+const GATEWAYS: usize = 4;
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -22,7 +22,10 @@ enum Event {
     /// A question is carried out, and the gateway frozen before it has the answer.
     Freeze(usize),
     Thaw(usize),
-    LoseQuestion(usize),
+    /// The gateway gives a question up, which is under way.
+    HoldBack(usize),
+    /// Such a question arrives, later ones or not.
+    Arrives(prop::sample::Index),
     LoseAnswer(usize),
     /// It comes back on its spool.
     Kill(usize),
@@ -49,7 +52,8 @@ fn event() -> impl Strategy<Value = Event> {
         8 => (gateway.clone(), 1..4u32).prop_map(|(gateway, requests)| Event::Takes { gateway, requests }),
         3 => gateway.clone().prop_map(Event::Freeze),
         3 => gateway.clone().prop_map(Event::Thaw),
-        1 => gateway.clone().prop_map(Event::LoseQuestion),
+        2 => gateway.clone().prop_map(Event::HoldBack),
+        2 => any::<prop::sample::Index>().prop_map(Event::Arrives),
         2 => gateway.clone().prop_map(Event::LoseAnswer),
         2 => gateway.clone().prop_map(Event::Kill),
         1 => gateway.clone().prop_map(Event::KillForGood),
@@ -74,6 +78,8 @@ struct World {
     now: Timestamp,
     limit: u64,
     gateways: Vec<Gateway>,
+    held_back: Vec<HeldBack>,
+    last_id: u64,
     /// In the hour at hand and since its last reset: admitted under leases that are not void.
     admitted: u64,
     /// What nobody can account for any more, because of kills.
@@ -89,6 +95,16 @@ struct Gateway {
     opened: HashMap<LeaseId, u64>,
     frozen: Option<(Question, LeaseAnswer)>,
     has_heard_of_reset: bool,
+}
+
+struct HeldBack {
+    gateway: usize,
+    spool_id: String,
+    id: LeaseId,
+    request: LeaseRequest,
+    hour: HourWindow,
+    /// Since it asked.
+    was_killed: bool,
 }
 
 impl Gateway {
@@ -109,6 +125,8 @@ impl World {
             now: Timestamp::from_millis(1_795_341_600_000 + start),
             limit,
             gateways: gateways.map(|(n, skew)| Gateway::new(format!("spool {n}"), Duration::from_millis(*skew))).collect(),
+            held_back: Vec::new(),
+            last_id: 0,
             admitted: 0,
             stranded: 0,
         }
@@ -119,8 +137,9 @@ impl World {
             Event::Takes { gateway, requests } => (0..requests).for_each(|_| self.take(gateway)),
             Event::Freeze(gateway) => self.freeze(gateway),
             Event::Thaw(gateway) => self.thaw(gateway),
-            Event::LoseQuestion(gateway) => self.lose(gateway, false),
-            Event::LoseAnswer(gateway) => self.lose(gateway, true),
+            Event::HoldBack(gateway) => self.hold_back(gateway),
+            Event::Arrives(which) => self.one_arrives(which),
+            Event::LoseAnswer(gateway) => self.lose_answer(gateway),
             Event::Kill(gateway) => self.kill(gateway),
             Event::KillForGood(gateway) => self.kill_for_good(gateway),
             Event::Round { gateway, is_idle, arrives } => self.round(gateway, is_idle, arrives),
@@ -153,7 +172,7 @@ impl World {
     fn check_admitted(&mut self, gateway: usize, quota: Quota) {
         assert_eq!(quota.limit, self.limit);
         let id = self.gateways[gateway].allowance.lease.as_ref().unwrap().id;
-        let sql = "SELECT hour FROM api_key_leases WHERE lease_id = ?1";
+        let sql = "SELECT hour FROM api_key_leases WHERE lease_id = ?1 AND granted > 0";
         match self.connection.query_row(sql, [id.number()], |row| row.get::<_, u64>(0)).optional().unwrap() {
             None => assert!(!self.gateways[gateway].has_heard_of_reset, "only a reset makes a lease void"),
             Some(hour) => {
@@ -180,18 +199,44 @@ impl World {
         }
     }
 
-    fn lose(&mut self, gateway: usize, is_carried_out: bool) {
-        if self.gateways[gateway].frozen.is_some() {
-            return;
-        }
-        let question = self.ask(gateway);
-        if is_carried_out {
+    fn lose_answer(&mut self, gateway: usize) {
+        if self.gateways[gateway].frozen.is_none() {
+            let question = self.ask(gateway);
             self.carry_out(gateway, &question);
+            self.gateways[gateway].allowance.unanswered(&question);
         }
-        self.gateways[gateway].allowance.unanswered(&question);
+    }
+
+    fn hold_back(&mut self, gateway: usize) {
+        if self.gateways[gateway].frozen.is_none() {
+            let (question, id) = (self.ask(gateway), self.next_id());
+            let spool_id = self.gateways[gateway].spool_id.clone();
+            let (request, hour) = (question.request, self.hour());
+            self.held_back.push(HeldBack { gateway, spool_id, id, request, hour, was_killed: false });
+            self.gateways[gateway].allowance.unanswered(&question);
+        }
+    }
+
+    fn one_arrives(&mut self, which: prop::sample::Index) {
+        if !self.held_back.is_empty() {
+            let late = self.held_back.swap_remove(which.index(self.held_back.len()));
+            self.arrives(&late);
+        }
+    }
+
+    fn arrives(&mut self, late: &HeldBack) {
+        let reply = self.decide(&late.spool_id, late.id, &late.request);
+        // What was asked is remembered for the hour and the next one.
+        let is_forgotten = late.was_killed || self.hour().number() > late.hour.number() + 1;
+        if let LeaseReply::Decided(LeaseAnswer { lease: Some(lease), .. }) = reply
+            && is_forgotten
+        {
+            self.stranded += lease.permits;
+        }
     }
 
     fn kill(&mut self, gateway: usize) {
+        self.forget_questions(gateway);
         let killed = &mut self.gateways[gateway];
         if let Some(lease) = killed.allowance.lease.take() {
             self.stranded += lease.opened - lease.spent;
@@ -201,28 +246,48 @@ impl World {
         }
         let (spool_id, opened) = (killed.spool_id.clone(), std::mem::take(&mut killed.opened));
         *killed = Gateway::new(spool_id, killed.skew);
-        for lease in authority::leases_of(&self.connection, &self.gateways[gateway].spool_id).unwrap() {
+        for (_, lease) in authority::leases_of(&self.connection, &self.gateways[gateway].spool_id).unwrap() {
             let spent = opened.get(&lease.id).copied().unwrap_or(0);
-            self.transact(|authority| authority::settle(authority, &LeaseReport { id: lease.id, spent, finished: true }));
+            let end = LeaseReport { id: lease.id, spent, finished: true };
+            self.settle(gateway, &Report { lease: Some(end), debt: None });
         }
     }
 
     fn kill_for_good(&mut self, gateway: usize) {
+        self.forget_questions(gateway);
         let spool_id = &self.gateways[gateway].spool_id;
         let lost = authority::leases_of(&self.connection, spool_id).unwrap();
-        self.stranded += lost.iter().map(|lease: &Grant| lease.permits).sum::<u64>();
+        self.stranded += lost.iter().map(|(_, lease): &(_, Grant)| lease.permits).sum::<u64>();
         self.gateways[gateway] = Gateway::new(format!("{spool_id}'"), self.gateways[gateway].skew);
+    }
+
+    fn forget_questions(&mut self, killed: usize) {
+        self.held_back.iter_mut().filter(|late| late.gateway == killed).for_each(|late| late.was_killed = true);
     }
 
     fn round(&mut self, gateway: usize, is_idle: bool, arrives: bool) {
         let now = self.local_time(gateway);
         let idle = if is_idle { Duration::ZERO } else { Duration::from_secs(1) };
+        if arrives {
+            self.take_back(gateway);
+        }
         let Some(report) = self.gateways[gateway].allowance.report(now, idle) else { return };
         if arrives {
-            self.transact(|authority| report.lease.map_or(Ok(()), |lease| authority::settle(authority, &lease)));
-            self.gateways[gateway].allowance.confirmed(&report, false);
+            let is_wanted_back = self.settle(gateway, &report);
+            self.gateways[gateway].allowance.confirmed(&report, is_wanted_back);
         } else {
             self.gateways[gateway].allowance.unconfirmed(&report);
+        }
+    }
+
+    fn take_back(&mut self, gateway: usize) {
+        let now = self.local_time(gateway);
+        if self.gateways[gateway].frozen.is_none()
+            && let Some(question) = self.gateways[gateway].allowance.ask_to_take_back(now)
+        {
+            let answer = self.carry_out(gateway, &question);
+            assert_eq!(answer.lease, None);
+            self.gateways[gateway].allowance.answered(&question, &answer, now);
         }
     }
 
@@ -246,15 +311,16 @@ impl World {
         self.gateways[gateway].has_heard_of_reset = true;
     }
 
-    /// All give back what they hold. What was granted in a lost answer goes back with the next question.
+    /// All give back what they hold and may hold; nobody needs a permit any more. What arrives afterwards is void.
     fn ends(&mut self) {
         for gateway in 0..GATEWAYS {
             self.thaw(gateway);
             self.hear_of_reset(gateway);
-            self.freeze(gateway);
-            self.thaw(gateway);
             self.round(gateway, true, true);
             assert!(self.gateways[gateway].allowance.is_settled());
+        }
+        for late in std::mem::take(&mut self.held_back) {
+            self.arrives(&late);
         }
         let used = self.used();
         assert!(used <= self.admitted + self.stranded, "{used} used, {} admitted, {} stranded", self.admitted, self.stranded);
@@ -266,11 +332,28 @@ impl World {
     }
 
     fn carry_out(&mut self, gateway: usize, question: &Question) -> LeaseAnswer {
-        let (key_id, now, spool_id) = (self.key_id.clone(), self.now, self.gateways[gateway].spool_id.clone());
-        let answer = self.transact(|authority| authority::lease(authority, &key_id, &spool_id, &question.request, now));
+        let (spool_id, id) = (self.gateways[gateway].spool_id.clone(), self.next_id());
+        let LeaseReply::Decided(answer) = self.decide(&spool_id, id, &question.request) else {
+            panic!("no question was asked after this one");
+        };
         let permits = answer.lease.map_or(0, |lease| lease.permits);
         assert!(permits <= (question.request.limit / 100).max(1), "{permits} permits at once");
         answer
+    }
+
+    fn decide(&mut self, spool_id: &str, id: LeaseId, request: &LeaseRequest) -> LeaseReply {
+        let (key_id, now) = (self.key_id.clone(), self.now);
+        self.transact(|authority| authority::lease(authority, &key_id, spool_id, id, request, now))
+    }
+
+    fn settle(&mut self, gateway: usize, report: &Report) -> bool {
+        let (news, now, spool_id) = ((self.key_id.clone(), *report), self.now, self.gateways[gateway].spool_id.clone());
+        self.transact(|authority| authority::settle(authority, &spool_id, &news, now))
+    }
+
+    fn next_id(&mut self) -> LeaseId {
+        self.last_id += 1;
+        LeaseId::from_number(self.last_id)
     }
 
     fn transact<T>(&mut self, question: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> T {
@@ -314,7 +397,7 @@ proptest! {
     fn no_history_exceeds_the_limit_or_strands_what_can_be_accounted_for(
         limit in limit(),
         start in 0..3_600_000u64,
-        skews in prop::array::uniform3(0..10_000u64),
+        skews in prop::array::uniform4(0..10_000u64),
         events in prop::collection::vec(event(), 1..80),
     ) {
         let mut world = World::new(limit, start, &skews);

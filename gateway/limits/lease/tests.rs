@@ -105,17 +105,17 @@ fn permits_are_opened_a_hundredth_of_the_lease_at_a_time() {
 #[test]
 fn alone_a_gateway_counts_on_from_the_last_exchange_of_the_hour() {
     let mut allowance = allowance(100, &answer(98, 0, false));
-    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local, 1), admitted(100, 1));
-    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local, 1), admitted(100, 0));
-    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local, 1), spent(100, TO_THE_HOUR));
-    assert_eq!(allowance.take_alone(101, NOW, OnAuthorityFailure::Local, 1), admitted(101, 0));
+    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local, Fleet::ALONE), admitted(100, 1));
+    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local, Fleet::ALONE), admitted(100, 0));
+    assert_eq!(allowance.take_alone(100, NOW, OnAuthorityFailure::Local, Fleet::ALONE), spent(100, TO_THE_HOUR));
+    assert_eq!(allowance.take_alone(101, NOW, OnAuthorityFailure::Local, Fleet::ALONE), admitted(101, 0));
 }
 
 #[test]
 fn alone_and_without_knowledge_a_gateway_counts_from_the_full_limit_and_again_each_hour() {
     let mut allowance = Allowance::default();
     for now in [NOW, after(TO_THE_HOUR)] {
-        let verdicts = [(); 3].map(|()| allowance.take_alone(2, now, OnAuthorityFailure::Local, 1));
+        let verdicts = [(); 3].map(|()| allowance.take_alone(2, now, OnAuthorityFailure::Local, Fleet::ALONE));
         assert!(matches!(verdicts, [Verdict::Admitted(_), Verdict::Admitted(_), Verdict::Spent { .. }]), "{verdicts:?}");
     }
 }
@@ -124,7 +124,7 @@ fn alone_and_without_knowledge_a_gateway_counts_from_the_full_limit_and_again_ea
 fn what_was_admitted_alone_is_told_with_the_next_message_and_again_if_that_fails() {
     let mut allowance = Allowance::default();
     for _ in 0..3 {
-        allowance.take_alone(10, NOW, OnAuthorityFailure::Local, 1);
+        allowance.take_alone(10, NOW, OnAuthorityFailure::Local, Fleet::ALONE);
     }
     let debt = Some(Debt { hour: HourWindow::containing(NOW), requests: 3 });
     let question = allowance.ask(10, NOW, true);
@@ -135,8 +135,47 @@ fn what_was_admitted_alone_is_told_with_the_next_message_and_again_if_that_fails
     assert_eq!(report.debt, debt);
     allowance.unconfirmed(&report);
     assert!(!allowance.is_settled());
-    assert_eq!(allowance.ask(10, NOW, true).request.debt, debt);
+    let question = allowance.ask(10, NOW, true);
+    assert_eq!(question.request.debt, debt);
+    allowance.answered(&question, &answer(10, 0, false), NOW);
     assert!(allowance.is_settled());
+}
+
+#[test]
+fn what_a_question_without_an_answer_may_have_brought_is_given_back_though_nobody_needs_a_permit() {
+    let mut allowance = allowance(1000, &answer(10, 10, false));
+    assert_eq!(allowance.ask_to_take_back(NOW).map(|question| question.request), None);
+    let question = allowance.ask(1000, NOW, true);
+    allowance.unanswered(&question);
+    assert_eq!(allowance.report(NOW, Duration::MAX).map(|report| report.lease), Some(question.request.ended));
+    assert!(!allowance.is_settled());
+    let back = allowance.ask_to_take_back(NOW).unwrap();
+    assert_eq!((back.request.wanted, back.request.ended), (0, question.request.ended));
+    allowance.answered(&back, &answer(0, 0, false), NOW);
+    assert!(allowance.is_settled());
+    assert_eq!(allowance.take(1000, NOW), Step::Ask, "that nothing was granted does not mean that nothing is left");
+}
+
+#[test]
+fn a_lease_that_is_granted_while_the_hour_is_reset_is_given_back() {
+    let mut allowance = Allowance::default();
+    let question = allowance.ask(1000, NOW, true);
+    allowance.reset();
+    allowance.answered(&question, &answer(10, 10, false), NOW);
+    let given_back = LeaseReport { id: LeaseId::from_number(1), spent: 0, finished: true };
+    assert_eq!(allowance.report(NOW, Duration::MAX).and_then(|report| report.lease), Some(given_back));
+}
+
+#[test]
+fn alone_each_of_several_gateways_counts_to_its_share() {
+    let names = ["a", "b", "c", "d"];
+    let admitted = names.map(|own| {
+        let mut allowance = allowance(5, &answer(2, 0, true));
+        let fleet = Fleet::of(own, names);
+        let verdicts = [(); 5].map(|()| allowance.take_alone(5, NOW, OnAuthorityFailure::Local, fleet));
+        verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Admitted(_))).count()
+    });
+    assert_eq!(admitted, [1, 1, 1, 0], "the three that were left");
 }
 
 #[test]
@@ -144,17 +183,17 @@ fn a_late_lease_does_not_admit_what_was_admitted_alone_meanwhile() {
     let mut allowance = Allowance::default();
     let question = allowance.ask(3, NOW, false);
     for _ in 0..3 {
-        allowance.take_alone(3, NOW, OnAuthorityFailure::Local, 1);
+        allowance.take_alone(3, NOW, OnAuthorityFailure::Local, Fleet::ALONE);
     }
     allowance.answered(&question, &answer(1, 1, false), NOW);
     assert_eq!(allowance.take(3, NOW), Step::Ask);
-    assert_eq!(allowance.take_alone(3, NOW, OnAuthorityFailure::Local, 1), spent(3, TO_THE_HOUR));
+    assert_eq!(allowance.take_alone(3, NOW, OnAuthorityFailure::Local, Fleet::ALONE), spent(3, TO_THE_HOUR));
 }
 
 #[test]
 fn what_remains_of_a_lease_is_not_spent_beside_what_is_counted_alone() {
     let mut allowance = allowance(1000, &answer(1000, 10, false));
-    assert_eq!(allowance.take_alone(999, NOW, OnAuthorityFailure::Local, 1), admitted(999, 8));
+    assert_eq!(allowance.take_alone(999, NOW, OnAuthorityFailure::Local, Fleet::ALONE), admitted(999, 8));
     assert_eq!(allowance.take(1000, NOW), Step::Ask);
     assert!(allowance.ask(1000, NOW, true).request.ended.is_some());
 }
@@ -162,9 +201,9 @@ fn what_remains_of_a_lease_is_not_spent_beside_what_is_counted_alone() {
 #[test]
 fn the_policies_refuse_or_admit_without_end() {
     let mut allowance = allowance(1, &answer(1, 0, false));
-    assert_eq!(allowance.take_alone(1, NOW, OnAuthorityFailure::Reject, 1), Verdict::Unavailable);
+    assert_eq!(allowance.take_alone(1, NOW, OnAuthorityFailure::Reject, Fleet::ALONE), Verdict::Unavailable);
     assert!(allowance.is_settled());
-    assert_eq!(allowance.take_alone(1, NOW, OnAuthorityFailure::Allow, 1), admitted(1, 0));
+    assert_eq!(allowance.take_alone(1, NOW, OnAuthorityFailure::Allow, Fleet::ALONE), admitted(1, 0));
     assert!(!allowance.is_settled(), "it is counted all the same");
 }
 

@@ -31,7 +31,7 @@ local left = math.max(tonumber(ARGV[4]) - used, 0)
 local permits = math.min(tonumber(ARGV[5]), math.max(math.floor(left / LEASES_PER_REST), 1), left)
 if permits > 0 then
     own.granted, own.named, others_hold = permits, tonumber(ARGV[6]), 0
-elseif others_hold == 1 then
+elseif others_hold == 1 and tonumber(ARGV[5]) > 0 then
     redis.call('HSET', KEYS[1], 'short', string.format('%.0f', now))
 end
 return { 0, now, used + permits, permits, others_hold, save(spool, own) }

@@ -25,11 +25,10 @@ use fred::interfaces::{KeysInterface, SetsInterface};
 use futures_util::future::try_join_all;
 
 use self::field::Field;
-use super::lease::Report;
-use super::lease_file::LeftOver;
+use super::fleet::Fleet;
 use crate::clock;
 use crate::model::ids::KeyId;
-use crate::model::lease::{Grant, LeaseAnswer, LeaseId, LeaseReport, LeaseRequest};
+use crate::model::lease::{Grant, LeaseAnswer, LeaseId, LeaseReply, LeaseReport, LeaseRequest, News, Report};
 use crate::model::quota::HourWindow;
 use crate::model::timestamp::Timestamp;
 use crate::redis::{Redis, RedisError};
@@ -57,51 +56,43 @@ pub struct RedisHours {
     redis: Arc<Redis>,
     /// Of the fields, by key.
     copies: Mutex<HashMap<KeyId, Field>>,
-    last_number: AtomicU64,
     /// Redis' memory when it was last told every copy.
     told: AtomicU64,
     /// The hour that the copies of past ones were last dropped in.
     swept_in: AtomicU64,
 }
 
-/// What there is to tell of a key; its copy alone when it is neither a lease nor a debt.
-pub type News = (KeyId, Report);
-
 /// What `lease.lua` returns.
-type LeaseReply = (u8, u64, u64, u64, u8, String);
+type Told = (u8, u64, u64, u64, u8, String);
 
 impl RedisHours {
     pub fn new(redis: Arc<Redis>) -> Self {
         let told = AtomicU64::new(redis.memory());
-        Self { redis, copies: Mutex::default(), last_number: AtomicU64::new(0), told, swept_in: AtomicU64::new(0) }
+        Self { redis, copies: Mutex::default(), told, swept_in: AtomicU64::new(0) }
     }
 
-    /// Takes back what the request returns, then grants what the hour allows, in one round trip. Not `spooled`: a killed gateway
-    /// will not find the lease again, so it counts as spent unless its end is told.
+    /// Takes back what the request returns, then grants what the hour allows, unless a later question of the same key and spool
+    /// was carried out before. In one round trip.
     pub async fn lease(
         &self,
         key_id: &KeyId,
         spool_id: &str,
-        spooled: bool,
+        id: LeaseId,
         request: LeaseRequest,
-    ) -> Result<LeaseAnswer, RedisError> {
-        loop {
-            let number = self.next_number();
-            let arguments = self.lease_arguments(key_id, spool_id, number, spooled, request);
-            let (is_late, now, used, permits, others_hold, field) = self.ask(key_id, spool_id, arguments).await?;
-            let field = self.keep(key_id, &field)?;
-            if is_late == 1 {
-                // The clock was set back since an earlier run, or a reset has passed it.
-                self.last_number.fetch_max(field.number, Ordering::Relaxed);
-                continue;
-            }
-            let lease = (permits > 0).then_some(Grant { id: LeaseId::from_number(number.cast_signed()), permits });
-            return Ok(LeaseAnswer { now: Timestamp::from_millis(now), used, lease, others_hold: others_hold == 1 });
+    ) -> Result<LeaseReply, RedisError> {
+        let arguments = self.lease_arguments(key_id, spool_id, id, request);
+        let (is_late, now, used, permits, others_hold, field) = self.ask(key_id, spool_id, arguments).await?;
+        let field = self.keep(key_id, &field)?;
+        if is_late == 1 {
+            return Ok(LeaseReply::Late(LeaseId::from_number(field.number)));
         }
+        let lease = (permits > 0).then_some(Grant { id, permits });
+        let answer = LeaseAnswer { now: Timestamp::from_millis(now), used, lease, others_hold: others_hold == 1 };
+        Ok(LeaseReply::Decided(answer))
     }
 
-    /// Writes down what became of leases, and what was admitted without any. Says of each whether its lease is wanted back:
-    /// others need it, or it is void.
+    /// Writes down what became of leases, and what was admitted without any; with neither, what this gateway remembers. Says of
+    /// each whether its lease is wanted back.
     pub async fn settle(&self, spool_id: &str, news: &[News]) -> Result<Vec<bool>, RedisError> {
         let mut wanted_back = Vec::with_capacity(news.len());
         for some in news.chunks(AT_ONCE) {
@@ -112,25 +103,24 @@ impl RedisHours {
         Ok(wanted_back)
     }
 
-    /// Ends what a killed gateway held, and returns how many leases that were.
-    pub async fn settle_left_over(&self, left_over: &LeftOver, spool_id: &str) -> Result<usize, RedisError> {
+    /// What a gateway that was killed has to settle.
+    pub async fn leases_of(&self, spool_id: &str) -> Result<Vec<(KeyId, Grant)>, RedisError> {
         let this_hour = this_hour();
         let mut keys = HashSet::new();
         for hour in this_hour - 1..=this_hour + 1 {
             let list = self.redis.client().smembers::<Vec<String>, _>(self.list_key(spool_id, hour));
             keys.extend(self.redis.ask(list).await?);
         }
+        // What Redis remembers of them comes with the answers.
         let keys: Vec<News> = keys.into_iter().map(|key_id| (key_id.into(), Report::default())).collect();
         self.settle(spool_id, &keys).await?;
-        let ends: Vec<News> = keys.into_iter().filter_map(|(key_id, _)| self.end_of(key_id, left_over)).collect();
-        Ok(self.settle(spool_id, &ends).await?.len())
+        Ok(keys.into_iter().filter_map(|(key_id, _)| self.own_lease(key_id)).collect())
     }
 
-    /// The gateway lives. Tells Redis all again when it may have forgotten something. Returns how many gateways there are, this
-    /// one included.
-    pub async fn beat(&self, spool_id: &str) -> Result<u64, RedisError> {
+    /// The gateway lives. Tells Redis all again when it may have forgotten something. Returns the gateways that were last seen.
+    pub async fn beat(&self, spool_id: &str) -> Result<Fleet, RedisError> {
         let gateways = self.redis.key("gateways");
-        let (gateways, is_remembered): (u64, u8) = self.redis.run(BEAT, gateways, vec![spool_id.to_owned()]).await?;
+        let (gateways, is_remembered): (Vec<String>, u8) = self.redis.run(BEAT, gateways, vec![spool_id.to_owned()]).await?;
         if is_remembered == 0 {
             self.redis.has_forgotten();
         }
@@ -140,7 +130,7 @@ impl RedisHours {
             self.tell_copies(spool_id).await?;
             self.told.store(memory, Ordering::Relaxed);
         }
-        Ok(gateways.max(1))
+        Ok(Fleet::of(spool_id, gateways.iter().map(String::as_str)))
     }
 
     /// Now, and the requests admitted in this hour as far as gateways have told.
@@ -160,7 +150,7 @@ impl RedisHours {
     }
 
     /// Puts the key on the spool's list first, if it may not stand there.
-    async fn ask(&self, key_id: &KeyId, spool_id: &str, arguments: Vec<String>) -> Result<LeaseReply, RedisError> {
+    async fn ask(&self, key_id: &KeyId, spool_id: &str, arguments: Vec<String>) -> Result<Told, RedisError> {
         let this_hour = this_hour();
         let is_listed = self.copies().get(key_id).is_some_and(|copy| copy.hour == this_hour);
         let lease = self.redis.run(LEASE, self.hour_key(key_id), arguments);
@@ -181,19 +171,19 @@ impl RedisHours {
         Ok(is_wanted_back == 1)
     }
 
-    fn lease_arguments(&self, key_id: &KeyId, spool_id: &str, number: u64, spooled: bool, request: LeaseRequest) -> Vec<String> {
+    fn lease_arguments(&self, key_id: &KeyId, spool_id: &str, id: LeaseId, request: LeaseRequest) -> Vec<String> {
         let ended = request.ended.unwrap_or(NO_LEASE);
         let (limit, wanted) = (request.limit.min(MAX_NUMBER), request.wanted.min(MAX_NUMBER));
         let (debt_hour, debt) = request.debt.map_or((0, 0), |debt| (debt.hour.number(), debt.requests));
-        let ended_number = ended.id.number().cast_unsigned();
-        let numbers = [number, limit, wanted, u64::from(spooled), ended_number, ended.spent, debt_hour, debt];
+        let is_spooled = u64::from(request.is_spooled);
+        let numbers = [id.number(), limit, wanted, is_spooled, ended.id.number(), ended.spent, debt_hour, debt];
         self.arguments(key_id, spool_id, &numbers)
     }
 
     fn report_arguments(&self, key_id: &KeyId, spool_id: &str, report: &Report) -> Vec<String> {
         let lease = report.lease.unwrap_or(NO_LEASE);
         let (debt_hour, debt) = report.debt.map_or((0, 0), |debt| (debt.hour.number(), debt.requests));
-        let numbers = [lease.id.number().cast_unsigned(), lease.spent, u64::from(lease.finished), debt_hour, debt];
+        let numbers = [lease.id.number(), lease.spent, u64::from(lease.finished), debt_hour, debt];
         self.arguments(key_id, spool_id, &numbers)
     }
 
@@ -203,12 +193,10 @@ impl RedisHours {
         [spool_id.to_owned(), copy].into_iter().chain(numbers.iter().map(u64::to_string)).collect()
     }
 
-    /// The end of the lease that an earlier run held.
-    fn end_of(&self, key_id: KeyId, left_over: &LeftOver) -> Option<News> {
+    /// The lease that a killed gateway held.
+    fn own_lease(&self, key_id: KeyId) -> Option<(KeyId, Grant)> {
         let field = *self.copies().get(&key_id).filter(|field| field.named && field.granted > 0)?;
-        let lease = Grant { id: LeaseId::from_number(field.number.cast_signed()), permits: field.granted };
-        let end = LeaseReport { id: lease.id, spent: left_over.spent_of(&lease), finished: true };
-        Some((key_id, Report { lease: Some(end), debt: None }))
+        Some((key_id, Grant { id: LeaseId::from_number(field.number), permits: field.granted }))
     }
 
     async fn tell_copies(&self, spool_id: &str) -> Result<(), RedisError> {
@@ -222,14 +210,6 @@ impl RedisHours {
         if self.swept_in.swap(this_hour, Ordering::Relaxed) != this_hour {
             self.copies().retain(|_, copy| copy.hour + 1 >= this_hour);
         }
-    }
-
-    /// Above all earlier ones, those of earlier runs too unless the clock was set back since. Microseconds.
-    fn next_number(&self) -> u64 {
-        let now = clock::now().as_millis() * 1000;
-        let next = |last: u64| (last + 1).max(now);
-        let update = self.last_number.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
-        next(update.expect("there is always a next one"))
     }
 
     /// Answers may arrive in another order than they were given in.

@@ -2,9 +2,11 @@
 //!
 //! The hour is the store's own. What is found out has to be of one hour, else it is found out again, of another key.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::clock;
 use crate::model::ids::KeyId;
-use crate::model::lease::{Debt, LeaseAnswer, LeaseId, LeaseReport, LeaseRequest};
+use crate::model::lease::{Debt, Grant, LeaseAnswer, LeaseId, LeaseReply, LeaseReport, LeaseRequest, Report};
 use crate::model::quota::HourWindow;
 use crate::store::testing::{Place, hold_on_every_store};
 use crate::store::{Change, ChangeFeed, Store};
@@ -12,7 +14,10 @@ use crate::store::{Change, ChangeFeed, Store};
 hold_on_every_store!(
     leases_become_smaller_as_less_is_left_until_nothing_is,
     what_is_on_lease_is_counted_and_shown_only_as_far_as_it_was_spent,
-    a_lease_whose_answer_was_lost_goes_back_with_the_next_question_unless_it_has_no_name,
+    a_lease_whose_answer_was_lost_goes_back_with_the_next_question_unless_it_may_have_been_spent,
+    a_question_that_wants_nothing_takes_back_what_no_answer_told_of,
+    a_question_that_comes_late_takes_nothing_and_gets_nothing,
+    a_holder_hears_that_another_gateway_was_refused_and_that_its_lease_is_void,
     a_lease_told_with_the_next_question_goes_back_as_far_as_it_was_not_spent,
     only_a_lease_that_is_not_wholly_spent_lets_hope_for_more,
     a_debt_is_counted_in_its_own_hour_even_beyond_the_limit,
@@ -33,15 +38,35 @@ async fn within_one_hour<T>(find_out: impl AsyncFn(KeyId) -> T) -> T {
 }
 
 fn wanting(limit: u64) -> LeaseRequest {
-    LeaseRequest { limit, wanted: limit, ended: None, debt: None }
+    LeaseRequest { limit, wanted: limit, is_spooled: true, ended: None, debt: None }
+}
+
+/// Numbers of questions, each above all before.
+static LAST_ASKED: AtomicU64 = AtomicU64::new(0);
+
+fn next_id() -> LeaseId {
+    LeaseId::from_number(LAST_ASKED.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
 async fn ask(store: &Store, key_id: &KeyId, spool_id: &str, request: LeaseRequest) -> LeaseAnswer {
-    store.lease(key_id, Some(spool_id).filter(|id| !id.is_empty()), request).await.unwrap()
+    match store.lease(key_id, spool_id, next_id(), request).await.unwrap() {
+        LeaseReply::Decided(answer) => answer,
+        LeaseReply::Late(last) => panic!("{last:?} was asked later"),
+    }
 }
 
-async fn tell(store: &Store, id: LeaseId, spent: u64, finished: bool) {
-    store.settle_leases(vec![LeaseReport { id, spent, finished }], vec![]).await.unwrap();
+fn end(lease: &Grant, spent: u64) -> LeaseReport {
+    LeaseReport { id: lease.id, spent, finished: true }
+}
+
+fn still(lease: &Grant, spent: u64) -> LeaseReport {
+    LeaseReport { id: lease.id, spent, finished: false }
+}
+
+/// Returns whether the lease is wanted back.
+async fn tell(store: &Store, key_id: &KeyId, spool_id: &str, lease: LeaseReport) -> bool {
+    let news = vec![(key_id.clone(), Report { lease: Some(lease), debt: None })];
+    store.settle_leases(spool_id, news).await.unwrap()[0]
 }
 
 async fn spent(store: &Store, key_id: &KeyId) -> u64 {
@@ -58,7 +83,7 @@ fn let_an_hour_pass(place: &Place) {
 async fn leases_become_smaller_as_less_is_left_until_nothing_is(_place: Place, store: Store) {
     let granted = within_one_hour(async |key_id| {
         let mut granted = Vec::new();
-        while let Some(lease) = ask(&store, &key_id, "", wanting(100)).await.lease {
+        while let Some(lease) = ask(&store, &key_id, &granted.len().to_string(), wanting(100)).await.lease {
             granted.push(lease.permits);
         }
         granted
@@ -73,35 +98,84 @@ async fn what_is_on_lease_is_counted_and_shown_only_as_far_as_it_was_spent(_plac
     let facts = within_one_hour(async |key_id| {
         let lease = ask(&store, &key_id, "a", wanting(100)).await.lease.unwrap();
         let on_lease = spent(&store, &key_id).await;
-        tell(&store, lease.id, 4, false).await;
+        tell(&store, &key_id, "a", still(&lease, 4)).await;
         // An older report changes nothing.
-        tell(&store, lease.id, 3, false).await;
+        tell(&store, &key_id, "a", still(&lease, 3)).await;
         let told = spent(&store, &key_id).await;
         // Nor does one that is told twice.
-        tell(&store, lease.id, 5, true).await;
-        tell(&store, lease.id, 5, true).await;
+        tell(&store, &key_id, "a", end(&lease, 5)).await;
+        tell(&store, &key_id, "a", end(&lease, 5)).await;
         (on_lease, told, spent(&store, &key_id).await, ask(&store, &key_id, "a", wanting(100)).await.used)
     })
     .await;
     assert_eq!(facts, (0, 4, 5, 5 + 9));
 }
 
-async fn a_lease_whose_answer_was_lost_goes_back_with_the_next_question_unless_it_has_no_name(_place: Place, store: Store) {
+async fn a_lease_whose_answer_was_lost_goes_back_with_the_next_question_unless_it_may_have_been_spent(
+    _place: Place,
+    store: Store,
+) {
     let used = within_one_hour(async |key_id| {
         let mut used = Vec::new();
-        for spool_id in ["a", "a", "b", "", ""] {
-            used.push(ask(&store, &key_id, spool_id, wanting(100)).await.used);
+        for (spool_id, is_spooled) in [("a", true), ("a", true), ("b", false), ("b", false), ("b", true), ("b", true)] {
+            used.push(ask(&store, &key_id, spool_id, LeaseRequest { is_spooled, ..wanting(100) }).await.used);
         }
         used
     })
     .await;
-    assert_eq!(used, [10, 10, 10 + 9, 10 + 9 + 8, 10 + 9 + 8 + 7]);
+    assert_eq!(used, [10, 10, 10 + 9, 10 + 9 + 8, 10 + 9 + 8 + 7, 10 + 9 + 8 + 7]);
+}
+
+async fn a_question_that_wants_nothing_takes_back_what_no_answer_told_of(_place: Place, store: Store) {
+    let facts = within_one_hour(async |key_id| {
+        ask(&store, &key_id, "a", wanting(100)).await;
+        let answer = ask(&store, &key_id, "a", LeaseRequest { wanted: 0, ..wanting(100) }).await;
+        (answer.used, answer.lease, answer.others_hold, store.leases_of("a").await.unwrap().len())
+    })
+    .await;
+    assert_eq!(facts, (0, None, false, 0));
+}
+
+async fn a_question_that_comes_late_takes_nothing_and_gets_nothing(_place: Place, store: Store) {
+    let facts = within_one_hour(async |key_id| {
+        let late = next_id();
+        let lease = ask(&store, &key_id, "a", wanting(100)).await.lease.unwrap();
+        let in_use = store.lease(&key_id, "a", late, wanting(100)).await.unwrap();
+        assert_eq!(in_use, LeaseReply::Late(lease.id));
+        // Nor does the same one twice.
+        let again = store.lease(&key_id, "a", lease.id, wanting(100)).await.unwrap();
+        let held = store.leases_of("a").await.unwrap();
+        tell(&store, &key_id, "a", end(&lease, 1)).await;
+        let over = store.lease(&key_id, "a", late, wanting(100)).await.unwrap();
+        let of_another = store.lease(&key_id, "b", late, wanting(100)).await.unwrap();
+        assert_eq!((again, over), (in_use, in_use));
+        assert!(matches!(of_another, LeaseReply::Decided(_)), "numbers are each gateway's own");
+        (held == [(key_id.clone(), lease)], spent(&store, &key_id).await)
+    })
+    .await;
+    assert_eq!(facts, (true, 1));
+}
+
+async fn a_holder_hears_that_another_gateway_was_refused_and_that_its_lease_is_void(_place: Place, store: Store) {
+    let facts = within_one_hour(async |key_id| {
+        let lease = ask(&store, &key_id, "a", wanting(10)).await.lease.unwrap();
+        let mut holder = vec![tell(&store, &key_id, "a", still(&lease, 0)).await];
+        while let Some(lease) = ask(&store, &key_id, "b", wanting(10)).await.lease {
+            tell(&store, &key_id, "b", end(&lease, lease.permits)).await;
+        }
+        holder.push(tell(&store, &key_id, "a", still(&lease, 0)).await);
+        holder.push(tell(&store, &key_id, "a", end(&lease, 0)).await);
+        holder.push(tell(&store, &key_id, "a", still(&lease, 1)).await);
+        (holder, ask(&store, &key_id, "b", wanting(10)).await.lease.map(|lease| lease.permits))
+    })
+    .await;
+    assert_eq!(facts, (vec![false, true, false, true], Some(1)));
 }
 
 async fn a_lease_told_with_the_next_question_goes_back_as_far_as_it_was_not_spent(_place: Place, store: Store) {
     let used = within_one_hour(async |key_id| {
         let first = ask(&store, &key_id, "a", wanting(100)).await.lease.unwrap();
-        let ended = Some(LeaseReport { id: first.id, spent: 4, finished: true });
+        let ended = Some(end(&first, 4));
         ask(&store, &key_id, "a", LeaseRequest { ended, ..wanting(100) }).await.used
     })
     .await;
@@ -112,7 +186,7 @@ async fn only_a_lease_that_is_not_wholly_spent_lets_hope_for_more(_place: Place,
     let hope = within_one_hour(async |key_id| {
         let lease = ask(&store, &key_id, "a", wanting(1)).await.lease.unwrap();
         let before = ask(&store, &key_id, "b", wanting(1)).await.others_hold;
-        tell(&store, lease.id, 1, false).await;
+        tell(&store, &key_id, "a", still(&lease, 1)).await;
         (before, ask(&store, &key_id, "b", wanting(1)).await.others_hold)
     })
     .await;
@@ -127,7 +201,8 @@ async fn a_debt_is_counted_in_its_own_hour_even_beyond_the_limit(place: Place, s
         let earlier = HourWindow::from_number(HourWindow::containing(clock::now()).number() - 1);
         let debt = Some(Debt { hour: earlier, requests: 7 });
         let second = ask(&store, &key_id, "a", LeaseRequest { debt, ..wanting(5) }).await;
-        store.settle_leases(vec![], vec![(key_id.clone(), Debt { hour: earlier, requests: 2 })]).await.unwrap();
+        let debt = Some(Debt { hour: earlier, requests: 2 });
+        store.settle_leases("a", vec![(key_id.clone(), Report { lease: None, debt })]).await.unwrap();
         let before = clock::now().minus(std::time::Duration::from_hours(1));
         (first.used, first.lease, second.used, store.hour_usage(&key_id, before).await.unwrap())
     })
@@ -137,9 +212,9 @@ async fn a_debt_is_counted_in_its_own_hour_even_beyond_the_limit(place: Place, s
 
 async fn hours_before_the_last_one_are_forgotten(place: Place, store: Store) {
     within_one_hour(async |key_id| {
-        for _ in 0..5 {
+        for gateway in ["a", "b", "c", "d", "e"] {
             let_an_hour_pass(&place);
-            ask(&store, &key_id, "", wanting(100)).await;
+            ask(&store, &key_id, gateway, wanting(100)).await;
         }
         let rows = |table| place.number(&format!("SELECT count(*) FROM {table} WHERE key_id = '{key_id}'"));
         assert_eq!(["api_key_hours", "api_key_leases"].map(rows), [2, 2]);
@@ -158,7 +233,7 @@ async fn a_reset_starts_the_hour_anew_voids_its_leases_and_is_told_to_gateways(_
     let facts = within_one_hour(async |key_id| {
         let lease = ask(&store, &key_id, "a", wanting(100)).await.lease.unwrap();
         store.reset_hour(&key_id).await.unwrap();
-        tell(&store, lease.id, 3, true).await;
+        tell(&store, &key_id, "a", end(&lease, 3)).await;
         (store.leases_of("a").await.unwrap(), spent(&store, &key_id).await)
     })
     .await;
@@ -168,13 +243,13 @@ async fn a_reset_starts_the_hour_anew_voids_its_leases_and_is_told_to_gateways(_
 async fn many_told_at_once_are_all_settled(_place: Place, store: Store) {
     let facts = within_one_hour(async |key_id| {
         let keys: Vec<KeyId> = (0..50).map(|number| format!("{key_id}_{number}").into()).collect();
-        let (mut reports, mut debts) = (Vec::new(), Vec::new());
+        let mut news = Vec::new();
         for key_id in &keys {
             let lease = ask(&store, key_id, "many", wanting(100)).await.lease.unwrap();
-            reports.push(LeaseReport { id: lease.id, spent: 2, finished: true });
-            debts.push((key_id.clone(), Debt { hour: HourWindow::containing(clock::now()), requests: 3 }));
+            let debt = Debt { hour: HourWindow::containing(clock::now()), requests: 3 };
+            news.push((key_id.clone(), Report { lease: Some(end(&lease, 2)), debt: Some(debt) }));
         }
-        store.settle_leases(reports, debts).await.unwrap();
+        assert_eq!(store.settle_leases("many", news).await.unwrap(), [false; 50]);
         let mut all = Vec::new();
         for key_id in &keys {
             all.push(spent(&store, key_id).await);
@@ -213,17 +288,17 @@ async fn spend(store: &Store, keys: &[KeyId], gateway: usize) -> [u64; KEYS] {
     let order: Vec<usize> = (0..KEYS).map(|number| (number * (gateway + 1) + gateway) % KEYS).collect();
     let spool_id = format!("{}_{gateway}", keys[0]);
     loop {
-        let (mut is_hopeful, mut reports) = (false, Vec::new());
+        let (mut is_hopeful, mut news) = (false, Vec::new());
         for &key in &order {
             let answer = ask(store, &keys[key], &spool_id, wanting(LIMIT)).await;
             is_hopeful |= answer.lease.is_some() || answer.others_hold;
             if let Some(lease) = answer.lease {
                 let used = lease.permits.div_ceil(2);
                 spent[key] += used;
-                reports.push(LeaseReport { id: lease.id, spent: used, finished: true });
+                news.push((keys[key].clone(), Report { lease: Some(end(&lease, used)), debt: None }));
             }
         }
-        store.settle_leases(reports, vec![]).await.unwrap();
+        store.settle_leases(&spool_id, news).await.unwrap();
         if !is_hopeful {
             return spent;
         }

@@ -319,7 +319,7 @@ mod tests {
         let (_folder, store) = migrated().await;
         let answer: Result<(), _> = store
             .write(|connection| {
-                connection.execute_batch("BEGIN; INSERT INTO api_key_hours VALUES ('k', 1, 1)")?;
+                connection.execute_batch("BEGIN; INSERT INTO api_key_hours (key_id, hour, used) VALUES ('k', 1, 1)")?;
                 panic!("on purpose");
             })
             .await;

@@ -50,7 +50,8 @@ fn a_lost_gateways_usage_becomes_rows_once_and_its_leases_go_back() {
     let place = Place::new();
     let (folder, spool_id) = lost_gateway(&place, 12);
     place.answer(&["migrate", "up"]);
-    let lease = "INSERT INTO api_key_leases (key_id, hour, spool_id, granted) VALUES ('key_1', unixepoch() / 3600, ?1, 5)";
+    let lease =
+        "INSERT INTO api_key_leases (key_id, spool_id, lease_id, hour, granted) VALUES ('key_1', ?1, 1, unixepoch() / 3600, 5)";
     place.database().execute(lease, [&spool_id]).unwrap();
 
     let folder = folder.to_str().unwrap();
