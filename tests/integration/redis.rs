@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::gateway::signal;
 use crate::support::redis::{SHARED, Server, fresh_prefix};
-use crate::support::{Gateway, Key, Request, Upstream, eventually};
+use crate::support::{Gateway, Key, Request, Upstream, begin_within_an_hour, eventually};
 
 /// What a known key waits at most, whatever is frozen.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
@@ -38,13 +38,6 @@ impl Fleet {
 
     fn used(&self, key: &Key) -> u64 {
         self.first().cli_json(&["limits", "show", &key.id])["used"].as_u64().expect("a number")
-    }
-}
-
-/// Near the end of an hour, waits for the next: a count must not begin anew within a test.
-fn begin_within_an_hour() {
-    while 3600 - clock::now().as_secs() % 3600 < 30 {
-        thread::sleep(Duration::from_secs(1));
     }
 }
 

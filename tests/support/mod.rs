@@ -31,3 +31,10 @@ pub fn eventually(what: &str, holds: impl Fn() -> bool) {
         thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Near the end of an hour, waits for the next: a count must not begin anew within a test.
+pub fn begin_within_an_hour() {
+    while 3600 - clock::now().as_secs() % 3600 < 30 {
+        thread::sleep(Duration::from_secs(1));
+    }
+}
