@@ -1,6 +1,7 @@
 //! Who is asked for an hour's count: Redis where gateways share one, else the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::lease_file::LeftOver;
 use super::left_over;
@@ -11,6 +12,9 @@ use crate::model::lease::{LeaseAnswer, LeaseRequest};
 use crate::model::timestamp::Timestamp;
 use crate::redis::{Redis, RedisError};
 use crate::store::{Store, StoreError};
+
+/// A gateway that has said nothing for this long is no longer counted.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub enum Authority {
@@ -97,14 +101,14 @@ impl Authority {
     /// Finds out whether it can be asked, and says how many gateways share it, as far as it knows.
     pub(super) async fn beat(&self, spool_id: &str) -> Result<u64, AuthorityError> {
         match self {
-            Self::Store(store) => store.settle_leases(vec![], vec![]).await.map(|()| 1).map_err(AuthorityError::from),
+            Self::Store(store) => {
+                // Whether something can be written, too.
+                store.settle_leases(vec![], vec![]).await?;
+                let alive = store.gateways().await?.into_iter().filter(|gateway| gateway.silent_for < SEEN_WITHIN);
+                Ok(alive.count().max(1) as u64)
+            }
             Self::Redis { hours, .. } => Ok(hours.beat(spool_id).await?),
         }
-    }
-
-    /// Whether gateways have to say that they live.
-    pub(super) fn counts_gateways(&self) -> bool {
-        matches!(self, Self::Redis { .. })
     }
 
     /// The key's hour was reset.

@@ -47,7 +47,7 @@ impl Limiter {
     }
 
     async fn tell(&self, cells: &[Arc<Cell>], idle: Duration) {
-        if (self.authority.counts_gateways() || self.is_away.load(Ordering::Relaxed)) && !self.beat().await {
+        if !self.beat().await {
             return;
         }
         for some in cells.chunks(LEASES_AT_ONCE) {
