@@ -1,7 +1,7 @@
 //! A key as the first-level cache holds it: its record, and all that can be prepared once instead of at each request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -12,6 +12,10 @@ use crate::model::key_record::FoundKey;
 /// What a header value may not hold plainly; `%` too, so that decoding gives back exactly what was meant.
 const NO_HEADER_TEXT: &AsciiSet = &CONTROLS.add(b'%');
 
+/// Until a store that gave no answer on a key is asked for it again, in milliseconds: one that is down fails at once, and is not to
+/// be asked by each request.
+const ASK_AGAIN_AFTER: u64 = 1_000;
+
 pub struct KnownKey {
     pub key: FoundKey,
     pub identity: Identity,
@@ -19,7 +23,8 @@ pub struct KnownKey {
     pub hourly: Option<Hourly>,
     /// When the store last said so, in milliseconds of the lookup's own clock.
     confirmed_at: AtomicU64,
-    refreshing: AtomicBool,
+    /// When the store is to be asked again at the earliest, by the same clock.
+    ask_again_at: AtomicU64,
 }
 
 /// The values of the identity headers.
@@ -55,7 +60,7 @@ impl KnownKey {
             hourly,
             key,
             confirmed_at: AtomicU64::new(confirmed_at),
-            refreshing: AtomicBool::new(false),
+            ask_again_at: AtomicU64::new(0),
         }
     }
 
@@ -63,14 +68,11 @@ impl KnownKey {
         self.confirmed_at.load(Ordering::Relaxed)
     }
 
-    /// True for the one caller that is to ask the store again.
-    pub fn begin_refresh(&self) -> bool {
-        !self.refreshing.swap(true, Ordering::Relaxed)
-    }
-
-    /// After a question that got no answer: it may be asked again.
-    pub fn end_refresh(&self) {
-        self.refreshing.store(false, Ordering::Relaxed);
+    /// True for the one caller that is to ask the store again: without an answer there is another a second later.
+    pub fn begin_refresh(&self, now: u64) -> bool {
+        let due = self.ask_again_at.load(Ordering::Relaxed);
+        let begin = || self.ask_again_at.compare_exchange(due, now + ASK_AGAIN_AFTER, Ordering::Relaxed, Ordering::Relaxed);
+        now >= due && begin().is_ok()
     }
 }
 
@@ -109,6 +111,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::key_record::KeyRecord;
+    use crate::store::testing::{hash, record};
+
+    #[test]
+    fn one_request_asks_for_a_key_again_and_without_an_answer_another_does_a_second_later() {
+        let key =
+            FoundKey { hash: hash("k"), secret_expires_at: None, record: KeyRecord { rate_limit_per_hour: None, ..record("k") } };
+        let known = KnownKey::new(key, || unreachable!("it has no limit"), 0);
+        let asking = [5_000, 5_000, 5_999, 6_000, 6_001].map(|now| known.begin_refresh(now));
+        assert_eq!(asking, [true, false, false, true, false]);
+    }
 
     #[test]
     fn plain_text_stays_and_the_rest_is_percent_encoded() {

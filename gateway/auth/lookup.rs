@@ -7,7 +7,8 @@
 //! - At `cache_ttl` a key is asked for again in the background and serves on meanwhile. It stops serving, and waits for an
 //!   answer, once the store has been out of contact for `stale_if_error`.
 //! - Once the changes could not be followed for a while, every key held is in doubt: it is asked for again and the answer waited
-//!   for, but not for long. A store that cannot be asked then leaves the key as it was, within `stale_if_error`.
+//!   for, but not for long, and not by each request anew. A store that does not answer leaves the key as it was, within
+//!   `stale_if_error`, until it does.
 //! - Unknown hashes are remembered apart from known keys, so that a flood of made-up ones pushes out no real one.
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 
 use super::known_key::KnownKey;
 use super::shared_cache::{Finding, Place, SharedCache};
@@ -39,8 +41,9 @@ const UNKNOWN_TTL: u64 = 10_000;
 const UNKNOWN_CAPACITY: usize = 65_536;
 /// Changes are followed several times a second; contact this old is as good as none. Milliseconds.
 const CONTACT_SLACK: u64 = 2_000;
-/// How long a request waits for word on a key in doubt: within what a known key may cost at most, 250 ms.
-const DOUBT_WAITS: Duration = Duration::from_millis(200);
+/// How long after the question requests wait for word on a key in doubt. With what the hour's limit may cost then, less than a
+/// known key may wait: 250 ms.
+const DOUBT_WAITS: Duration = Duration::from_millis(50);
 
 type Answer = Result<Option<Arc<KnownKey>>, StoreError>;
 
@@ -65,8 +68,8 @@ pub struct Lookup {
 }
 
 /// A question under way.
-#[derive(Default)]
 struct Flight {
+    asked_at: Instant,
     /// A change was heard of since it was asked.
     voided: bool,
     waiters: Vec<oneshot::Sender<Answer>>,
@@ -115,7 +118,7 @@ impl Lookup {
                     return self.resolve(hash, known).await;
                 }
                 self.metrics.lookup(Layer::Memory, LookupResult::Hit);
-                if now > known.confirmed_at() + self.cache_ttl && known.begin_refresh() {
+                if now > known.confirmed_at() + self.cache_ttl && known.begin_refresh(now) {
                     drop(self.ask(hash));
                 }
                 return Ok(Some(known));
@@ -125,7 +128,7 @@ impl Lookup {
             return Ok(None);
         }
         self.metrics.lookup(Layer::Memory, LookupResult::Miss);
-        self.answer(hash).await
+        landed(self.ask(hash).0).await
     }
 
     /// Whether keys without our checksum can exist at all.
@@ -170,15 +173,11 @@ impl Lookup {
     /// What the store says of a key in doubt; the key as it was where the store cannot say.
     async fn resolve(self: &Arc<Self>, hash: KeyHash, known: Arc<KnownKey>) -> Answer {
         self.metrics.lookup(Layer::Memory, LookupResult::Miss);
-        match tokio::time::timeout(DOUBT_WAITS, self.answer(hash)).await {
+        let (answer, asked_at) = self.ask(hash);
+        match timeout_at((asked_at + DOUBT_WAITS).into(), landed(answer)).await {
             Err(_) | Ok(Err(StoreError::Unavailable(_) | StoreError::Timeout(_) | StoreError::Schema(_))) => Ok(Some(known)),
             Ok(answer) => answer,
         }
-    }
-
-    async fn answer(self: &Arc<Self>, hash: KeyHash) -> Answer {
-        let gone = |_| Err(StoreError::Unavailable("the gateway is shutting down".into()));
-        self.ask(hash).await.unwrap_or_else(gone)
     }
 
     /// Serves on while the store was in contact within `stale_if_error`, whether by the change log or by an answer on this key.
@@ -189,18 +188,21 @@ impl Lookup {
         !cut_off && !unconfirmed
     }
 
-    /// Joins the question on this key, or begins it.
-    fn ask(self: &Arc<Self>, hash: KeyHash) -> oneshot::Receiver<Answer> {
+    /// Joins the question on this key, or begins it. Says when it was begun.
+    fn ask(self: &Arc<Self>, hash: KeyHash) -> (oneshot::Receiver<Answer>, Instant) {
         let (waiter, answer) = oneshot::channel();
         let mut flights = self.flights();
         let is_first = !flights.contains_key(&hash);
-        flights.entry(hash).or_default().waiters.push(waiter);
+        let begin = || Flight { asked_at: clock::monotonic(), voided: false, waiters: Vec::new() };
+        let flight = flights.entry(hash).or_insert_with(begin);
+        flight.waiters.push(waiter);
+        let asked_at = flight.asked_at;
         drop(flights);
         if is_first {
             let lookup = Arc::clone(self);
             self.tasks.spawn_on(&self.background, async move { lookup.fly(hash).await });
         }
-        answer
+        (answer, asked_at)
     }
 
     async fn fly(&self, hash: KeyHash) {
@@ -265,12 +267,7 @@ impl Lookup {
                 self.known.remove(&hash);
                 self.unknown.insert(hash, self.now() + UNKNOWN_TTL);
             }
-            Err(error) => {
-                tracing::warn!(%error, "a key could not be looked up");
-                if let Some(known) = self.known.get(&hash) {
-                    known.end_refresh();
-                }
-            }
+            Err(error) => tracing::warn!(%error, "a key could not be looked up"),
         }
     }
 
@@ -291,6 +288,11 @@ impl Lookup {
     fn millis_at(&self, instant: Instant) -> u64 {
         millis(instant.saturating_duration_since(self.started))
     }
+}
+
+async fn landed(answer: oneshot::Receiver<Answer>) -> Answer {
+    let gone = |_| Err(StoreError::Unavailable("the gateway is shutting down".into()));
+    answer.await.unwrap_or_else(gone)
 }
 
 fn cache<V: Clone>(capacity: usize) -> Cache<KeyHash, V, UnitWeighter, HashIsHashed> {

@@ -87,7 +87,7 @@ impl Watch {
                         shared.listens_anew();
                     }
                     self.lookup.doubt_all();
-                    self.limiter.reset_all();
+                    self.limiter.doubt_all();
                 }
             }
         }

@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::problem::Complaint;
 
 /// Where a PostgreSQL server is, who asks it, and how far it is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
+    /// With every server that is named.
     pub connection: tokio_postgres::Config,
+    /// The same with one of them at a time, in order.
+    pub servers: Vec<tokio_postgres::Config>,
     pub verify: Verify,
     /// Whose certificates are believed; empty: those that the system believes.
     pub roots: Vec<CertificateDer<'static>>,
@@ -55,8 +58,6 @@ pub(super) fn postgres_url(text: &str, base_dir: &Path) -> Result<PostgresUrl, C
     let (place, options) = split_options(text);
     let (tls, others): (Vec<&str>, Vec<&str>) =
         options.split('&').filter(|option| !option.is_empty()).partition(|option| option.starts_with("ssl"));
-    let mut connection: tokio_postgres::Config =
-        format!("{place}?{}", others.join("&")).parse().map_err(|_| no_postgres_url())?;
     let mut roots = None;
     let mut mode = "prefer".to_owned();
     for option in tls {
@@ -70,17 +71,45 @@ pub(super) fn postgres_url(text: &str, base_dir: &Path) -> Result<PostgresUrl, C
         }
     }
     let (ssl_mode, verify) = tls_rules(&mode, roots.is_some())?;
-    connection.ssl_mode(ssl_mode);
+    let others = others.join("&");
+    let connection = connection(place, &others, ssl_mode)?;
     if connection.get_hosts().is_empty() {
         return Err(Complaint::new("names no host").hint(FORM));
     }
     if connection.get_dbname().is_none_or(str::is_empty) {
         return Err(Complaint::new("names no database").hint(FORM));
     }
+    let servers = each_server(place, &others, ssl_mode)?;
+    Ok(PostgresUrl { connection, servers, verify, roots: roots.unwrap_or_default() })
+}
+
+fn connection(place: &str, options: &str, ssl_mode: SslMode) -> Result<tokio_postgres::Config, Complaint> {
+    let mut connection: tokio_postgres::Config = format!("{place}?{options}").parse().map_err(|_| no_postgres_url())?;
+    connection.ssl_mode(ssl_mode);
     if connection.get_application_name().is_none() {
         connection.application_name(env!("CARGO_PKG_NAME"));
     }
-    Ok(PostgresUrl { connection, verify, roots: roots.unwrap_or_default() })
+    Ok(connection)
+}
+
+/// Of several, the others follow the one that takes writes.
+fn each_server(place: &str, options: &str, ssl_mode: SslMode) -> Result<Vec<tokio_postgres::Config>, Complaint> {
+    let places = with_each_host(place);
+    let server = |place: &String| {
+        let mut server = connection(place, options, ssl_mode)?;
+        if places.len() > 1 && server.get_target_session_attrs() == TargetSessionAttrs::Any {
+            server.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        Ok(server)
+    };
+    places.iter().map(server).collect()
+}
+
+/// The URL's part before the options, with each of its hosts alone.
+fn with_each_host(place: &str) -> Vec<String> {
+    let begin = place.find('@').map_or_else(|| place.find("//").map_or(0, |slashes| slashes + 2), |at| at + 1);
+    let end = place[begin..].find('/').map_or(place.len(), |slash| begin + slash);
+    place[begin..end].split(',').map(|host| format!("{}{host}{}", &place[..begin], &place[end..])).collect()
 }
 
 /// A password may hold a `?`: options follow after the user only.
@@ -145,6 +174,26 @@ mod tests {
         assert_eq!(odd.connection.get_ssl_mode(), SslMode::Disable);
         assert_eq!(parse("postgres://u@a:1,b:2/d").address(), "a:1,b:2/d");
         assert_eq!(parse("postgres://u@/d?host=/run/postgresql").address(), "/run/postgresql (port 5432)/d");
+    }
+
+    #[test]
+    fn of_several_servers_the_one_that_takes_writes_is_meant_and_each_can_be_asked_alone() {
+        let url = parse("postgres://ann:a,b@one:1,two:2/keys?sslmode=require");
+        let hosts: Vec<_> = url.servers.iter().map(|server| (server.get_hosts().to_vec(), server.get_ports().to_vec())).collect();
+        let host = |name: &str, port: u16| (vec![Host::Tcp(name.to_owned())], vec![port]);
+        assert_eq!(hosts, [host("one", 1), host("two", 2)]);
+        for server in &url.servers {
+            assert_eq!((server.get_password(), server.get_dbname()), (Some(&b"a,b"[..]), Some("keys")));
+            assert_eq!(
+                (server.get_ssl_mode(), server.get_target_session_attrs()),
+                (SslMode::Require, TargetSessionAttrs::ReadWrite)
+            );
+        }
+        let read_only = parse("postgres://one,two/keys?target_session_attrs=read-only");
+        assert!(read_only.servers.iter().all(|server| server.get_target_session_attrs() == TargetSessionAttrs::ReadOnly));
+        let alone = parse("postgres://h/d");
+        assert_eq!((alone.servers.len(), alone.connection.get_target_session_attrs()), (1, TargetSessionAttrs::Any));
+        assert_eq!(parse("postgres://u@/d?host=/run/postgresql").servers.len(), 1);
     }
 
     #[test]

@@ -98,16 +98,12 @@ impl Cell {
             None => state.allowance.unanswered(question),
         }
         drop(state);
-        self.wake();
+        self.answered.notify_waiters();
     }
 
-    /// Completes at the next [`wake`](Self::wake) after this call.
+    /// Completes with the next question that ends after this call.
     pub(super) fn answered(&self) -> Notified<'_> {
         self.answered.notified()
-    }
-
-    pub(super) fn wake(&self) {
-        self.answered.notify_waiters();
     }
 
     pub(super) fn report(&self, now: Timestamp, idle: Duration) -> Option<Report> {
@@ -124,6 +120,10 @@ impl Cell {
 
     pub(super) fn reset(&self) {
         self.state().allowance.reset();
+    }
+
+    pub(super) fn doubt(&self) {
+        self.state().allowance.doubt();
     }
 
     /// Whether the cell has to be put on the list of those with something to report.

@@ -234,8 +234,16 @@ impl Allowance {
     /// The hour's count was set to zero by hand. A lease that is younger than that is given back, an older one is void; so is
     /// one that a question under way may bring.
     pub fn reset(&mut self) {
-        self.end_lease();
+        self.doubt();
         self.known = None;
+    }
+
+    /// The hour may have been reset: nothing is spent before the authority was asked. While it cannot be, what was known holds.
+    pub fn doubt(&mut self) {
+        self.end_lease();
+        if let Some(known) = &mut self.known {
+            known.nothing_until = None;
+        }
         self.resets += 1;
     }
 

@@ -53,7 +53,7 @@ async fn admit_exactly_the_limit(make: impl AsyncFn() -> (Place, Store)) {
         loop {
             for gateway in &gateways {
                 gateway.limiter.round(Duration::ZERO).await;
-                gateway.limiter.reset_all();
+                gateway.limiter.doubt_all();
             }
             match all_at_once(&gateways).await {
                 0 => break,

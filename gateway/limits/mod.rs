@@ -2,8 +2,8 @@
 //! authority over the hour's count (Redis or the store) is asked for the next.
 //!
 //! What must stay true here:
-//! - No request waits longer than `PATIENCE` for one question. Once a question took longer or failed, requests ask no more: they
-//!   are decided here (`limits.on_redis_failure`) until a round in the background has found the authority well again.
+//! - No request waits longer than `PATIENCE`, however many questions that are: an authority that is slower, or fails, is away. Then
+//!   requests ask no more: they are decided here (`limits.on_redis_failure`) until a round in the background has found it well.
 //! - A question, once sent, is waited for to its end, whoever has left meanwhile: its answer may hold a lease.
 //! - What an earlier run of the gateway left in the spool is settled before the first question.
 
@@ -26,12 +26,12 @@ mod tests;
 
 use std::io;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::timeout_at;
 
 pub use self::authority::{Authority, AuthorityError};
 pub use self::cell::Cell;
@@ -48,9 +48,11 @@ use crate::model::ids::KeyId;
 use crate::model::lease::LeaseAnswer;
 use crate::store::StoreError;
 
-/// For one question. A request that waits longer is worse off than one decided here. When many requests share the last permits,
-/// one may wait for several questions, each of which admitted others.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// With what a key in doubt waits before, less than a known key may wait: 250 ms.
+const PATIENCE: Duration = Duration::from_millis(150);
+/// So many answers within `PATIENCE` show that the authority is well, and that others were faster to take the last permits: who
+/// has heard that many waits on.
+const ANSWERS_OF_ONE_THAT_IS_WELL: u32 = 4;
 
 /// Leases, of a cell each, told of in one transaction: requests that need a lease wait behind it for milliseconds.
 const LEASES_AT_ONCE: usize = 256;
@@ -111,6 +113,8 @@ impl Limiter {
 
     /// One request, when [`Cell::try_take`] could not decide it. `limit` is per hour, above zero.
     pub async fn take(self: &Arc<Self>, cell: &Arc<Cell>, limit: u64) -> Verdict {
+        let mut answers = 0;
+        let mut patient_until = clock::monotonic() + PATIENCE;
         loop {
             let answered = cell.answered();
             let now = clock::now();
@@ -125,7 +129,13 @@ impl Limiter {
                 Taken::Ask(question) => self.ask(cell, question),
                 Taken::Wait => {}
             }
-            answered.await;
+            match timeout_at(patient_until.into(), answered).await {
+                Ok(()) => answers += 1,
+                Err(_) => self.lost(&StoreError::Timeout(PATIENCE).into()),
+            }
+            if answers == ANSWERS_OF_ONE_THAT_IS_WELL {
+                (answers, patient_until) = (0, clock::monotonic() + PATIENCE);
+            }
         }
     }
 
@@ -138,8 +148,8 @@ impl Limiter {
     }
 
     /// Any hour may have been reset: what changed in the store could not be followed.
-    pub fn reset_all(&self) {
-        self.cells().all().for_each(|cell| cell.reset());
+    pub fn doubt_all(&self) {
+        self.cells().all().for_each(|cell| cell.doubt());
     }
 
     /// Gives back what is held, once no request comes any more. What cannot be given back now is at the next start.
@@ -198,14 +208,7 @@ struct UnderWay {
 impl UnderWay {
     async fn exchange(mut self) {
         let limiter = Arc::clone(&self.limiter);
-        let mut answer = pin!(limiter.authority.lease(self.cell.key_id(), &limiter.spool_id, self.question.request));
-        let answer = if let Ok(in_time) = tokio::time::timeout(PATIENCE, &mut answer).await {
-            in_time
-        } else {
-            limiter.lost(&StoreError::Timeout(PATIENCE).into());
-            self.cell.wake();
-            answer.await
-        };
+        let answer = limiter.authority.lease(self.cell.key_id(), &limiter.spool_id, self.question.request).await;
         self.answer = answer.inspect_err(|error| limiter.lost(error)).ok();
     }
 }

@@ -72,7 +72,7 @@ pub async fn request(limiter: &Arc<Limiter>, cell: &Arc<Cell>, limit: u64) -> Ve
 }
 
 fn worker(limiter: &Arc<Limiter>, limit: u64, requests: usize) -> Vec<Verdict> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let mut under_way = JoinSet::new();
         for _ in 0..requests {

@@ -80,7 +80,7 @@ async fn two_gateways_on_one_database_admit_the_limit_together_and_no_more() {
         // One of them may hold the rest of its last lease, and gives it back when it is idle.
         one.limiter.round(Duration::ZERO).await;
         other.limiter.round(Duration::ZERO).await;
-        one.limiter.reset_all();
+        one.limiter.doubt_all();
         let rest = one.requests(500, 20).await;
         let retry_after = if let Some(Verdict::Spent { retry_after_secs, .. }) = rest.last() { *retry_after_secs } else { 0 };
         let to_the_hour = HourWindow::containing(clock::now()).end().since(clock::now());

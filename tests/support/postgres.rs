@@ -6,8 +6,8 @@
 #![allow(dead_code, reason = "each test binary uses another part of it")]
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,14 +18,15 @@ use std::time::Duration;
 /// The one server of this test binary, for tests that do it no harm.
 pub static SHARED: LazyLock<Server> = LazyLock::new(Server::start);
 
-/// Anybody is let in without a password, but `stranger`.
+/// Anybody is let in without a password, but `stranger`. With a primary, its copy that follows it.
 const WATCH: &str = r#"
 trap '' INT TERM HUP
 folder=$(mktemp -d) && cd "$folder" || exit 1
 trap 'rm -rf "$folder"' EXIT
-"$BIN/initdb" -D data -U postgres --auth=trust --no-sync --no-instructions --locale=C -E UTF8 >log 2>&1 || { cat log; exit 1; }
-{ echo 'host all stranger 127.0.0.1/32 scram-sha-256'; echo 'host all all 127.0.0.1/32 trust'; } >data/pg_hba.conf
-cat >>data/postgresql.conf <<END
+make() {
+    "$BIN/initdb" -D data -U postgres --auth=trust --no-sync --no-instructions --locale=C -E UTF8 || return
+    { echo 'host all stranger 127.0.0.1/32 scram-sha-256'; echo 'host all,replication all 127.0.0.1/32 trust'; } >data/pg_hba.conf
+    cat >>data/postgresql.conf <<END
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 timezone = 'UTC'
@@ -33,12 +34,16 @@ max_connections = 200
 shared_buffers = 32MB
 fsync = off
 END
-if [ -n "$CERTIFICATE" ]; then
+    [ -n "$CERTIFICATE" ] || return 0
     umask 077
     echo "$CERTIFICATE" >data/server.crt
     echo "$PRIVATE_KEY" >data/server.key
     echo 'ssl = on' >>data/postgresql.conf
-fi
+}
+copy() {
+    "$BIN/pg_basebackup" -d "host=127.0.0.1 user=postgres port=$PRIMARY" -D data -R -c fast -N
+}
+{ if [ -n "$PRIMARY" ]; then copy; else make; fi; } >log 2>&1 || { cat log; exit 1; }
 echo "in $folder"
 read end
 "$BIN/pg_ctl" -D data -m immediate stop >/dev/null 2>&1
@@ -57,13 +62,30 @@ impl Server {
     /// # Panics
     /// When PostgreSQL is not installed, or does not start.
     pub fn start() -> Self {
-        Self::start_with("", "")
+        Self::start_in(&[])
     }
 
     /// With TLS, by a certificate and its key in PEM.
     pub fn start_with(certificate: &str, private_key: &str) -> Self {
+        Self::start_in(&[("CERTIFICATE", certificate), ("PRIVATE_KEY", private_key)])
+    }
+
+    /// One that follows this one, and whose word this one waits for from now on: what was committed here is there.
+    pub fn standby(&self) -> Self {
+        let standby = Self::start_in(&[("PRIMARY", &self.port.to_string())]);
+        self.psql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.psql("postgres", "SELECT pg_reload_conf()");
+        standby
+    }
+
+    /// A standby takes writes from now on.
+    pub fn promote(&self) {
+        assert_eq!(self.psql("postgres", "SELECT pg_promote()"), "t");
+    }
+
+    fn start_in(environment: &[(&str, &str)]) -> Self {
         let bin = bin();
-        let (watcher, folder) = watched_folder(&bin, certificate, private_key);
+        let (watcher, folder) = watched_folder(&bin, environment);
         let mut server = Self { port: 0, folder, bin, watcher, postmaster: Mutex::default() };
         // Somebody else may take a port between its choice and its use.
         for _ in 0..5 {
@@ -134,9 +156,23 @@ impl Server {
         self.ended();
     }
 
-    /// After [`kill`](Self::kill), on the same port.
+    /// After [`kill`](Self::kill), on the same port. What was killed may hold the shared memory a little longer.
     pub fn start_again(&self) {
-        assert!(self.begin(), "PostgreSQL does not start again");
+        assert!((0..20).any(|_| self.begin()), "PostgreSQL does not start again");
+    }
+
+    /// Connects until nobody else can. The connections end when they are dropped.
+    pub fn use_up_connections(&self) -> Vec<TcpStream> {
+        std::iter::from_fn(|| self.session()).collect()
+    }
+
+    /// `None`: nobody is let in any more.
+    fn session(&self) -> Option<TcpStream> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        let mut first = [0];
+        stream.write_all(b"\0\0\0\x29\0\x03\0\0user\0postgres\0database\0postgres\0\0").expect("it reads");
+        stream.read_exact(&mut first).expect("it answers");
+        (first == *b"R").then_some(stream)
     }
 
     /// Connections stay, and nothing answers.
@@ -184,12 +220,12 @@ impl Drop for Server {
 }
 
 /// Makes the folder of a server, and who removes it.
-fn watched_folder(bin: &Path, certificate: &str, private_key: &str) -> (Child, PathBuf) {
+fn watched_folder(bin: &Path, environment: &[(&str, &str)]) -> (Child, PathBuf) {
     let mut watcher = as_ordinary_user("sh")
         .args(["-c", WATCH])
         .env("BIN", bin)
-        .env("CERTIFICATE", certificate)
-        .env("PRIVATE_KEY", private_key)
+        .envs([("CERTIFICATE", ""), ("PRIMARY", "")])
+        .envs(environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -228,6 +264,13 @@ impl Database<'_> {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same on the server that took over from its own, which is gone.
+    pub fn taken_over_by(mut self, standby: &Server) -> Database<'_> {
+        let name = std::mem::take(&mut self.name);
+        std::mem::forget(self);
+        Database { server: standby, name }
     }
 
     /// As [`Server::psql`].

@@ -3,6 +3,8 @@
 //! What must stay true here: the server goes with the process that started it, however that ends. A shell watches over it: it
 //! waits on a pipe that only this process holds, and kills the server once the pipe closes.
 
+#![allow(dead_code, reason = "each test binary uses another part of it")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! Stands before a server and can hold back what it answers, or cut it off.
+//! Stands before a server and can delay or hold back what it answers, or cut it off.
 
 #![allow(dead_code, reason = "each test binary uses another part of it")]
 
@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 /// Its threads end with their connections, the accepting one with the process.
 pub struct TcpProxy {
@@ -21,6 +22,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    delay: Duration,
     holds: bool,
     /// Answers that wait to be passed on.
     held: usize,
@@ -59,6 +61,11 @@ impl TcpProxy {
     pub fn let_go(&self) {
         self.shared.lock().holds = false;
         self.shared.changed.notify_all();
+    }
+
+    /// Each answer from now on comes this much later.
+    pub fn delay(&self, delay: Duration) {
+        self.shared.lock().delay = delay;
     }
 
     /// How many answers wait.
@@ -130,6 +137,9 @@ impl Shared {
             state = self.changed.wait(state).expect("nothing panics while it holds the state");
         }
         state.held -= 1;
+        let delay = state.delay;
+        drop(state);
+        thread::sleep(delay);
     }
 }
 

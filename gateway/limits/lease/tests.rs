@@ -223,3 +223,23 @@ fn an_idle_lease_goes_back_and_a_busy_one_is_reported_once_per_change() {
     allowance.confirmed(&end, false);
     assert!(allowance.is_settled());
 }
+
+#[test]
+fn in_doubt_it_is_asked_before_anything_is_spent_and_what_was_known_holds_while_nobody_answers() {
+    let mut allowance = allowance(100, &answer(99, 2, false));
+    assert_eq!(allowance.take(100, NOW), Step::Decided(admitted(100, 2)));
+    allowance.doubt();
+    assert_eq!(allowance.take(100, NOW), Step::Ask);
+    let alone = |allowance: &mut Allowance| allowance.take_alone(100, NOW, OnAuthorityFailure::Local, Fleet::of("a", ["b"]));
+    assert_eq!(alone(&mut allowance), admitted(100, 0));
+    assert_eq!(alone(&mut allowance), spent(100, TO_THE_HOUR));
+}
+
+#[test]
+fn what_was_asked_before_the_doubt_brings_nothing_that_is_spent() {
+    let mut allowance = allowance(100, &answer(1, 1, false));
+    let question = allowance.ask(100, NOW, true);
+    allowance.doubt();
+    allowance.answered(&question, &answer(2, 1, false), NOW);
+    assert_eq!(allowance.take(100, NOW), Step::Ask);
+}

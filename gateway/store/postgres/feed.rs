@@ -20,7 +20,6 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::errors::Failure;
 use super::pool::PostgresStore;
-use super::tls;
 use crate::clock;
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
@@ -132,11 +131,11 @@ struct Listener {
 
 impl Listener {
     async fn connect(store: &PostgresStore) -> Result<Self, StoreError> {
-        let url = &store.listen_url;
         let contact = clock::monotonic();
-        let connecting = url.connection.connect(tls::connector(url));
+        let connecting = store.listen_servers.connect();
         let connected = tokio::time::timeout(store.timeout, connecting).await.map_err(|_| StoreError::Timeout(store.timeout))?;
-        let (client, connection) = connected.map_err(|error| Failure::Postgres(error).in_words(url, store.timeout))?;
+        let in_words = |error| Failure::Postgres(error).in_words(&store.listen_url, store.timeout);
+        let (client, connection) = connected.map_err(in_words)?;
         let wire = Wire { connection, notices: VecDeque::new() };
         let mut listener = Self { client, wire, store: store.clone(), contact };
         listener.ask(async |client| client.batch_execute("LISTEN hokusai_gateway").await).await?;

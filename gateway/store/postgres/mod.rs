@@ -10,6 +10,7 @@ mod migrate;
 mod partitions;
 mod pool;
 mod record;
+mod servers;
 mod tls;
 mod usage;
 mod values;

@@ -15,16 +15,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Transaction};
+use tokio_postgres::error::SqlState;
 
 use super::errors::Failure;
 use super::partitions::KnownDays;
-use super::tls;
+use super::servers::Servers;
 use crate::clock;
 use crate::config::{self, PostgresUrl};
 use crate::store::StoreError;
 
 /// The limit of questions over whole tables, migrations and reports: whoever asks them would rather wait.
 const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Until a connection may be free again, where the server gives no more. It is asked for one each time.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// One PostgreSQL database. Clones share its connections, which close when the last clone is gone.
 #[derive(Clone)]
@@ -35,17 +39,20 @@ pub struct PostgresStore {
     pub(super) url: Arc<PostgresUrl>,
     /// Where changes are listened for.
     pub(super) listen_url: Arc<PostgresUrl>,
+    pub(super) listen_servers: Servers,
 }
 
 impl PostgresStore {
     /// Connects to nothing yet.
     pub fn new(url: &PostgresUrl, config: &config::Store) -> Self {
         let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(url.connection.clone(), tls::connector(url), recycle);
+        let (url, timeout) = (Arc::new(url.clone()), config.timeout);
+        let servers = Servers::of(&url, timeout);
+        let listen_url = config.listen_url.clone().map_or_else(|| Arc::clone(&url), Arc::new);
+        let listen_servers = if config.listen_url.is_some() { Servers::of(&listen_url, timeout) } else { servers.clone() };
+        let manager = Manager::from_connect(url.connection.clone(), servers, recycle);
         let pool = Pool::builder(manager).max_size(config.pool_size.get()).build().expect("a pool without timeouts of its own");
-        let listen_url = config.listen_url.clone().unwrap_or_else(|| url.clone());
-        let known_days = Arc::default();
-        Self { pool, timeout: config.timeout, known_days, url: Arc::new(url.clone()), listen_url: Arc::new(listen_url) }
+        Self { pool, timeout, known_days: Arc::default(), url, listen_url, listen_servers }
     }
 
     /// One statement that changes nothing.
@@ -108,15 +115,32 @@ impl PostgresStore {
     ) -> Result<T, StoreError> {
         let in_words = |failure: Failure| failure.in_words(&self.url, limit);
         let deadline = clock::monotonic() + limit;
-        // Nothing helps to connect that did not within the time of an ordinary question.
-        let client = tokio::time::timeout(self.timeout, self.pool.get()).await.map_err(|_| self.no_connection())?;
-        let mut lent = Lent(Some(client.map_err(|error| in_words(connecting(error)))?));
+        let mut lent = Lent(Some(self.connection().await?));
         let answer = tokio::time::timeout_at(deadline.into(), question(&mut lent)).await;
         let answer = answer.map_err(|_| StoreError::Timeout(limit))?;
         if answer.as_ref().err().is_none_or(Failure::leaves_the_connection_sound) {
             lent.give_back();
         }
         answer.map_err(in_words)
+    }
+
+    /// When the server has no connection left, one of those that it gave before, as soon as it is free. Nothing helps to connect
+    /// that did not within the time of an ordinary question.
+    async fn connection(&self) -> Result<Client, StoreError> {
+        let deadline = clock::monotonic() + self.timeout;
+        loop {
+            let connected = tokio::time::timeout_at(deadline.into(), self.pool.get()).await.map_err(|_| self.no_connection())?;
+            let error = match connected {
+                Ok(client) => return Ok(client),
+                Err(PoolError::Backend(error)) => error,
+                Err(other) => unreachable!("the pool has no timeouts and is never closed: {other}"),
+            };
+            let is_full = error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) && self.pool.status().size > 0;
+            if !is_full || clock::monotonic() + LOOK_AGAIN > deadline {
+                return Err(Failure::Postgres(error).in_words(&self.url, self.timeout));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Either the server does not answer, or our own questions have all the connections.
@@ -144,13 +168,6 @@ impl fmt::Debug for PostgresStore {
 fn limits(limit: Duration) -> String {
     let millis = limit.as_millis();
     format!("SET LOCAL statement_timeout = {millis}; SET LOCAL idle_in_transaction_session_timeout = {millis}")
-}
-
-fn connecting(error: PoolError) -> Failure {
-    match error {
-        PoolError::Backend(error) => Failure::Postgres(error),
-        other => unreachable!("the pool has no timeouts and is never closed: {other}"),
-    }
 }
 
 /// A connection with a question under way. Dropped before the answer came, it closes.
