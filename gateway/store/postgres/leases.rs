@@ -26,7 +26,7 @@ impl PostgresStore {
         let (ended, spent) = request.ended.map(|report| (report.id.number(), bigint(report.spent))).unzip();
         let (hour, debt) = request.debt.map(|debt| (bigint(debt.hour.number()), bigint(debt.requests))).unzip();
         let (key_id, spool_id) = (key_id.as_str(), spool_id.unwrap_or_default());
-        self.change_at_once(async |client| {
+        self.change(async |client| {
             let statement = client.prepare_cached("SELECT * FROM api_key_lease($1, $2, $3, $4, $5, $6, $7, $8)").await?;
             let answer =
                 client.query_one(&statement, &[&key_id, &spool_id, &limit, &wanted, &ended, &spent, &hour, &debt]).await?;
@@ -42,7 +42,7 @@ impl PostgresStore {
         let keys: Vec<&str> = debts.iter().map(|(key_id, _)| key_id.as_str()).collect();
         let hours: Vec<i64> = debts.iter().map(|(_, debt)| bigint(debt.hour.number())).collect();
         let requests: Vec<i64> = debts.iter().map(|(_, debt)| bigint(debt.requests)).collect();
-        self.change_at_once(async |client| {
+        self.change(async |client| {
             let statement = client.prepare_cached("SELECT api_key_settle_all($1, $2, $3, $4, $5, $6)").await?;
             client.query_one(&statement, &[&leases, &spent, &finished, &keys, &hours, &requests]).await?;
             Ok(())
@@ -64,7 +64,7 @@ impl PostgresStore {
     }
 
     pub async fn reset_hour(&self, key_id: &KeyId) -> Result<(), StoreError> {
-        self.change_at_once(async |client| {
+        self.change(async |client| {
             client.query_one("SELECT api_key_reset_hour($1)", &[&key_id.as_str()]).await?;
             Ok(())
         })
