@@ -12,6 +12,7 @@ mod drain;
 mod framing;
 mod harness;
 mod identity;
+mod least_rights;
 mod limits;
 mod operations;
 mod postgres;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Transaction};
 
 use super::errors::Failure;
-use super::partitions::KnownDays;
+use super::partitions::Partitions;
 use super::tls;
 use crate::clock;
 use crate::config::{self, PostgresUrl};
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 pub struct PostgresStore {
     pool: Pool,
     pub(super) timeout: Duration,
-    pub(super) known_days: Arc<KnownDays>,
+    pub(super) partitions: Arc<Partitions>,
     pub(super) url: Arc<PostgresUrl>,
     /// Where changes are listened for.
     pub(super) listen_url: Arc<PostgresUrl>,
@@ -45,8 +45,8 @@ impl PostgresStore {
         let manager = Manager::from_config(url.connection.clone(), tls::connector(url), recycle);
         let pool = Pool::builder(manager).max_size(config.pool_size.get()).build().expect("a pool without timeouts of its own");
         let listen_url = config.listen_url.clone().unwrap_or_else(|| url.clone());
-        let known_days = Arc::default();
-        Self { pool, timeout: config.timeout, known_days, url: Arc::new(url.clone()), listen_url: Arc::new(listen_url) }
+        let partitions = Arc::default();
+        Self { pool, timeout: config.timeout, partitions, url: Arc::new(url.clone()), listen_url: Arc::new(listen_url) }
     }
 
     /// One statement that changes nothing.
