@@ -17,6 +17,7 @@ mod limits;
 mod operations;
 mod postgres;
 mod redis;
+mod redis_kinds;
 mod retry;
 mod routing;
 mod rules;

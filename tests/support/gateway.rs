@@ -23,6 +23,7 @@ const STARTUP: Duration = Duration::from_secs(30);
 /// Killed when dropped. What it logged is shown when its test fails.
 pub struct Gateway {
     folder: TempDir,
+    environment: Vec<(String, String)>,
     log: Arc<Mutex<String>>,
     running: Option<Running>,
 }
@@ -52,7 +53,12 @@ impl Gateway {
     pub fn stopped(app: SocketAddr, own: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join("gateway.toml"), settings(app, own)).expect("the folder can be written to");
-        Self { folder, log: Arc::default(), running: None }
+        Self { folder, environment: Vec::new(), log: Arc::default(), running: None }
+    }
+
+    /// For each process of it from now on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts it in the same folder, on new ports.
@@ -174,7 +180,7 @@ impl Gateway {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hokusai-gateway"));
         command.env_clear().current_dir(self.folder.path()).args(arguments).args(["-c", "gateway.toml"]);
-        command.stdin(Stdio::null());
+        command.envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command
     }
 }

@@ -1,0 +1,89 @@
+//! Clusters, sentinels and TLS: whatever stands behind the URL, limits count and a revocation is seen.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::redis::{Fleet, admitted, begin_within_an_hour};
+use crate::support::redis::Server;
+use crate::support::{Gateway, Key, eventually};
+
+/// Two gateways admit the limit together, and neither a key that was revoked.
+fn works(fleet: &Fleet) {
+    begin_within_an_hour();
+    let [one, other] = &fleet.gateways[..] else { panic!("two gateways") };
+    for gateway in [one, other] {
+        assert_eq!(gateway.metric("gateway_redis_up"), 1);
+    }
+    // Several, so that each node of a cluster has some.
+    let keys: Vec<Key> = (0..8).map(|_| one.create_key(&["--rate-limit", "20"])).collect();
+    for key in &keys {
+        assert!(admitted(one, key, 12) == 12 && admitted(other, key, 3) == 3);
+        eventually("what is left can be had", || admitted(other, key, 1) == 0);
+        eventually("all is told", || fleet.used(key) == 20);
+        assert_eq!(admitted(one, key, 3), 0);
+    }
+    let revoked = one.create_key(&[]);
+    assert!(admitted(one, &revoked, 1) == 1 && admitted(other, &revoked, 1) == 1);
+    one.cli_json(&["keys", "revoke", &revoked.id, "--wait"]);
+    assert!(admitted(one, &revoked, 1) == 0 && admitted(other, &revoked, 1) == 0);
+}
+
+fn started(mut fleet: Fleet) -> Fleet {
+    fleet.gateways.iter_mut().for_each(Gateway::run);
+    fleet
+}
+
+#[test]
+fn a_cluster_counts_and_tells_as_one_redis_does() {
+    let nodes = Server::cluster();
+    let [first, second, third] = nodes.each_ref().map(Server::port);
+    let url = format!("redis-cluster://127.0.0.1:{first}?node=127.0.0.1:{second}&node=127.0.0.1:{third}");
+    works(&started(Fleet::stopped(2, &url, "reject")));
+    for node in &nodes {
+        assert!(node.calls("eval") > 0, "each has a part of the keys");
+    }
+}
+
+#[test]
+fn after_a_failover_by_a_sentinel_the_new_master_counts_on() {
+    let master = Server::start();
+    let replica = Server::replica_of(&master);
+    let sentinel = Server::sentinel_over(&master);
+    let known = || sentinel.cli(&["sentinel", "replicas", "main"]);
+    eventually("the sentinel knows the replica", || known().contains(&replica.port().to_string()));
+    let url = format!("redis-sentinel://127.0.0.1:{}?sentinelServiceName=main", sentinel.port());
+    let fleet = started(Fleet::stopped(2, &url, "local"));
+    works(&fleet);
+    begin_within_an_hour();
+    let key = fleet.first().create_key(&["--rate-limit", "1000"]);
+    assert_eq!(admitted(&fleet.gateways[0], &key, 100) + admitted(&fleet.gateways[1], &key, 50), 150);
+    eventually("all is told", || fleet.used(&key) == 150);
+    master.kill();
+    assert_eq!(admitted(&fleet.gateways[0], &key, 10), 10, "served meanwhile");
+    let master = || sentinel.cli(&["sentinel", "get-master-addr-by-name", "main"]);
+    eventually("the replica is the master", || master().contains(&replica.port().to_string()));
+    eventually("it is asked", || fleet.gateways.iter().all(|gateway| gateway.metric("gateway_redis_up") == 1));
+    eventually("all is told again", || fleet.used(&key) == 160);
+    works(&fleet);
+}
+
+#[test]
+fn redis_is_asked_over_tls_and_only_one_whose_certificate_the_system_believes() {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names are good names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
+    let key = KeyPair::generate().expect("a key");
+    let certificate = CertificateParams::new(["localhost".to_owned()]).expect("a good name");
+    let certificate = certificate.signed_by(&key, &authority).expect("a certificate");
+    let (server, tls_port) = Server::with_tls(&certificate.pem(), &key.serialize_pem());
+    let mut fleet = Fleet::stopped(2, &format!("rediss://localhost:{tls_port}"), "local");
+    let roots = fleet.first().folder().join("roots.pem");
+    std::fs::write(&roots, authority.pem()).expect("the folder can be written to");
+    for gateway in &mut fleet.gateways {
+        gateway.set_environment("SSL_CERT_FILE", roots.to_str().expect("a text"));
+    }
+    works(&started(fleet));
+    assert!(server.calls("eval") > 0);
+    let stranger = started(Fleet::stopped(1, &format!("rediss://localhost:{tls_port}"), "local"));
+    assert_eq!(stranger.first().metric("gateway_redis_up"), 0);
+    eventually("the reason is told", || stranger.first().log().contains("UnknownIssuer"));
+}
