@@ -10,6 +10,7 @@ mod credentials;
 mod deadlines;
 mod drain;
 mod framing;
+mod full_disk;
 mod harness;
 mod identity;
 mod least_rights;
