@@ -64,6 +64,8 @@ fn after_a_failover_by_a_sentinel_the_new_master_counts_on() {
     let key = fleet.first().create_key(&["--rate-limit", "200"]);
     spend(&fleet, &key, 150);
     eventually("all is told", || fleet.used(&key) == Some(150));
+    // What the replica has not heard of is the stated excess of a failover.
+    eventually("the replica knows it", || master.replication_offset() == replica.replication_offset());
     master.kill();
     let master = || sentinel.cli(&["sentinel", "get-master-addr-by-name", "main"]);
     eventually("the replica is the master", || master().contains(&replica.port().to_string()));

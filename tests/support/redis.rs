@@ -147,6 +147,13 @@ impl Server {
         calls.map_or(0, |calls| calls.parse().expect("a number"))
     }
 
+    /// How far it has come in what a master tells its replicas.
+    pub fn replication_offset(&self) -> u64 {
+        let info = self.cli(&["info", "replication"]);
+        let offset = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:")?.trim().parse().ok());
+        offset.expect("every server has one")
+    }
+
     /// Connections stay, and nothing answers.
     pub fn freeze(&self) {
         self.signal("STOP");
