@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -15,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use hokusai_gateway::auth::extract;
 use hokusai_gateway::client_address::client_address;
 use hokusai_gateway::clock;
-use hokusai_gateway::config::{self, Config, OnAuthorityFailure, Scheme};
+use hokusai_gateway::config::{self, Config, HeaderRules, OnAuthorityFailure, Scheme};
 use hokusai_gateway::drain::Tasks;
 use hokusai_gateway::limits::{Authority, Limiter};
 use hokusai_gateway::model::address::{ClientIp, PeerAddr};
@@ -24,12 +25,13 @@ use hokusai_gateway::model::key_hash::KeyHash;
 use hokusai_gateway::model::usage_event::UsageEvent;
 use hokusai_gateway::observe::metrics::{AuthResult, Finished, Metrics, UpstreamResult};
 use hokusai_gateway::proxy::client::Client;
-use hokusai_gateway::proxy::headers;
+use hokusai_gateway::proxy::request_headers::RequestHeaders;
 use hokusai_gateway::reserved_headers::ReservedHeaders;
 use hokusai_gateway::route::RouteTable;
 use hokusai_gateway::spool::Spool;
 use hokusai_gateway::store::Store;
 use hokusai_gateway::store::sqlite::SqliteStore;
+use hokusai_gateway::upstream::http1::RequestHead;
 use hokusai_gateway::usage::Usage;
 
 /// The least that is a configuration.
@@ -84,15 +86,27 @@ fn header_rules(criterion: &mut Criterion) {
     let peer: SocketAddr = "192.0.2.9:4711".parse().expect("an address");
     let client = Client::new(PeerAddr::new(peer), Scheme::Http);
     let address = Some(ClientIp::new(peer.ip()));
-    criterion.bench_function("headers/strip, add", |bench| {
-        bench.iter_batched_ref(
-            || request("secret-of-some-length"),
-            |fields| {
-                headers::strip_request(fields, &reserved);
-                headers::add_forwarding(fields, &client, address, Scheme::Http, false);
-            },
-            BatchSize::SmallInput,
-        );
+    let headers = RequestHeaders {
+        received: &request("secret-of-some-length"),
+        client: &client,
+        address,
+        scheme: Scheme::Http,
+        peer_is_trusted: false,
+        request_id: &HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
+        rules: &HeaderRules::default(),
+        reserved: &reserved,
+        cut: Some((config_of("").keys.accept, "hk")),
+        host: None,
+        websocket: false,
+        identity: None,
+    };
+    let target = PathAndQuery::from_static("/api/v1/users/42");
+    criterion.bench_function("headers/write", |bench| {
+        bench.iter(|| {
+            let mut head = RequestHead::new(Method::GET, &target);
+            headers.write(&mut head);
+            head
+        });
     });
 }
 

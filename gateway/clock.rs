@@ -17,6 +17,24 @@ pub fn monotonic() -> Instant {
     Instant::now()
 }
 
+/// One instant by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub wall: Timestamp,
+    pub monotonic: Instant,
+}
+
+impl Moment {
+    pub fn now() -> Self {
+        Self { wall: now(), monotonic: monotonic() }
+    }
+
+    /// The wall-clock time at a later instant, should nobody set the clock meanwhile.
+    pub fn wall_at(&self, later: Instant) -> Timestamp {
+        self.wall.plus(later.saturating_duration_since(self.monotonic))
+    }
+}
+
 /// Whole milliseconds, at most a quarter of what fits, so that a few of them can be added up.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)

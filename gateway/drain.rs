@@ -4,6 +4,8 @@
 //! then wait until all have. Nothing is spawned and forgotten.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -15,6 +17,8 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// The same as the token says, without its lock: it is looked at several times a request.
+    is_stopping: Arc<AtomicBool>,
 }
 
 impl Tasks {
@@ -34,11 +38,12 @@ impl Tasks {
 
     /// Tells every task to come to its end.
     pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
         self.stop.cancel();
     }
 
     pub fn is_stopping(&self) -> bool {
-        self.stop.is_cancelled()
+        self.is_stopping.load(Ordering::Acquire)
     }
 
     /// Returns once [`stop`](Self::stop) was called.

@@ -107,8 +107,8 @@ impl Lookup {
     ///
     /// # Errors
     /// The store had to be asked and could not be.
-    pub async fn find(self: &Arc<Self>, hash: KeyHash) -> Answer {
-        let now = self.now();
+    pub async fn find(self: &Arc<Self>, hash: KeyHash, now: Instant) -> Answer {
+        let now = self.millis_at(now);
         if let Some(known) = self.known.get(&hash) {
             if self.may_serve(&known, now) {
                 if known.confirmed_at() <= self.doubted.load(Ordering::Acquire) {

@@ -8,11 +8,10 @@ pub mod watch;
 
 use std::sync::Arc;
 
-use crate::config::Accept;
+use crate::clock::Moment;
 use crate::model::address::ClientIp;
 use crate::model::api_key::Form;
 use crate::model::key_record::Standing;
-use crate::model::timestamp::Timestamp;
 use crate::store::StoreError;
 use extract::Presented;
 use known_key::KnownKey;
@@ -45,7 +44,7 @@ pub enum Refusal {
 pub async fn authenticate(
     presented: Presented,
     client: Option<ClientIp>,
-    now: Timestamp,
+    now: Moment,
     lookup: &Arc<Lookup>,
 ) -> Result<Arc<KnownKey>, Refusal> {
     let hash = match presented {
@@ -55,8 +54,8 @@ pub async fn authenticate(
         Presented::One { form: Form::Foreign, .. } if !lookup.store_has_foreign_keys() => return Err(Refusal::Unknown),
         Presented::One { hash, .. } => hash,
     };
-    let known = lookup.find(hash).await?.filter(|known| known.key.hash.matches(&hash)).ok_or(Refusal::Unknown)?;
-    match known.key.standing(now) {
+    let known = lookup.find(hash, now.monotonic).await?.filter(|known| known.key.hash.matches(&hash)).ok_or(Refusal::Unknown)?;
+    match known.key.standing(now.wall) {
         Standing::Good => {}
         Standing::Inactive => return Err(Refusal::Inactive),
         Standing::Expired => return Err(Refusal::Expired),
@@ -66,9 +65,4 @@ pub async fn authenticate(
         true => Ok(known),
         false => Err(Refusal::Address),
     }
-}
-
-impl Accept {
-    /// The sources of a route that asks for no key.
-    pub const NOTHING: Self = Self { bearer: false, apikey: false, x_api_key: false, query: false };
 }

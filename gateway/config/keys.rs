@@ -40,6 +40,10 @@ pub struct Accept {
     pub query: bool,
 }
 
+impl Accept {
+    pub const NOTHING: Self = Self { bearer: false, apikey: false, x_api_key: false, query: false };
+}
+
 /// One place a key is looked for.
 #[derive(Clone, Copy)]
 enum Source {

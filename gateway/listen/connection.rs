@@ -108,8 +108,14 @@ where
             if timer.poll(deadline, context).is_pending() {
                 return Poll::Pending;
             }
-            if clock::monotonic() >= deadline {
+            if clock::monotonic() < deadline {
+                continue;
+            }
+            if !(overdue == Overdue::Upstream && client.tell_overdue_head()) {
                 return Poll::Ready(Some(overdue));
+            }
+            if http.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
             }
         }
     })

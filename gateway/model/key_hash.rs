@@ -45,7 +45,13 @@ impl KeyHash {
 
     /// Compares in a time that does not depend on where the two differ.
     pub fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        let (parts, _) = self.0.as_chunks::<8>();
+        let (others, _) = other.0.as_chunks::<8>();
+        let differing = parts
+            .iter()
+            .zip(others)
+            .fold(0, |bits, (part, other)| bits | (u64::from_ne_bytes(*part) ^ u64::from_ne_bytes(*other)));
+        differing.ct_eq(&0).into()
     }
 }
 

@@ -36,7 +36,7 @@ pub struct StreamedAnswer {
     pub worker: Arc<Worker>,
     pub client: Arc<Client>,
     /// Closed by being dropped.
-    pub record: Option<Record>,
+    pub record: Option<Box<Record>>,
     /// The longest silence of the upstream.
     pub patience: Duration,
     /// How it broke off, once what came before is on its way.

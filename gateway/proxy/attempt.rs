@@ -4,10 +4,11 @@
 //! again only by the rules of `upstream/retry.rs`.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use super::client::Client;
 use super::failure::Failure;
 use super::worker::Worker;
 use crate::clock;
@@ -40,12 +41,18 @@ struct Miss {
 }
 
 /// Tries servers and connections until one answers or the rules say stop.
-pub async fn forward(worker: &Worker, servers: &Servers, forward: &Forward, mut sending: Sending) -> Result<Answered, Failure> {
+pub async fn forward(
+    worker: &Worker,
+    client: &Client,
+    servers: &Servers,
+    forward: &Forward,
+    mut sending: Sending,
+) -> Result<Answered, Failure> {
     let mut candidates = servers.in_turn();
     let mut server = candidates.next().expect("an upstream has a server");
     let mut pooled = true;
     loop {
-        let miss = match attempt(worker, server, forward, &mut sending, pooled).await {
+        let miss = match attempt(worker, client, server, forward, &mut sending, pooled).await {
             Ok((head, connection)) => {
                 let download = Download::new(&head, connection, sending.request);
                 let download = download.map_err(|malformed| Failure::UpstreamProtocol(malformed.0))?;
@@ -71,18 +78,26 @@ pub async fn forward(worker: &Worker, servers: &Servers, forward: &Forward, mut 
 
 async fn attempt(
     worker: &Worker,
+    client: &Client,
     server: &Server,
     forward: &Forward,
     sending: &mut Sending,
     pooled: bool,
 ) -> Result<(Head, Connection), Miss> {
-    let lent = if pooled { worker.pool.lend(server) } else { None };
+    let now = clock::monotonic();
+    let lent = if pooled { worker.pool.lend(server, now) } else { None };
     let reused = lent.is_some();
-    let mut connection = match lent {
-        Some(connection) => connection,
-        None => worker.pool.connect(server, forward.upstream.connect_timeout).await.map_err(|error| not_connected(&error))?,
+    let (mut connection, since) = match lent {
+        Some(connection) => (connection, now),
+        None => {
+            let connected = worker.pool.connect(server, forward.upstream.connect_timeout).await;
+            (connected.map_err(|error| not_connected(&error))?, clock::monotonic())
+        }
     };
-    match send(&mut connection, forward.response_timeout, sending).await {
+    client.await_head(since, forward.response_timeout);
+    let answered = send(&mut connection, client, forward.response_timeout, sending).await;
+    client.upstream_has_spoken();
+    match answered {
         Ok(head) => Ok((head, connection)),
         Err((failed, failure)) => Err(Miss { failed, failure, reused }),
     }
@@ -96,18 +111,31 @@ fn not_connected(error: &ConnectError) -> Miss {
     Miss { failed: Failed::Connect, failure, reused: false }
 }
 
-async fn send(connection: &mut Connection, patience: Duration, sending: &mut Sending) -> Result<Head, (Failed, Failure)> {
+/// The upstream's time begins when it has the whole request: again with each byte of it.
+async fn send(
+    connection: &mut Connection,
+    client: &Client,
+    patience: Duration,
+    sending: &mut Sending,
+) -> Result<Head, (Failed, Failure)> {
     let Sending { request, upload } = sending;
-    let upload = upload.as_deref();
-    let mut answer = pin!(poll_fn(|context| connection.poll_answer(request, context)));
-    loop {
-        return match tokio::time::timeout(remaining(patience, upload), answer.as_mut()).await {
-            Ok(answered) => answered.map_err(|error| missed(&error)),
-            // The upstream's time begins when it has the whole request.
-            Err(_) if silence(upload).is_some_and(|silence| silence < patience) => continue,
-            Err(_) => Err((Failed::BadAnswer, Failure::UpstreamTimeout)),
-        };
-    }
+    poll_fn(|context| {
+        if let Poll::Ready(answered) = connection.poll_answer(request, context) {
+            return Poll::Ready(answered.map_err(|error| missed(&error)));
+        }
+        if !client.head_is_overdue() {
+            return Poll::Pending;
+        }
+        let now = clock::monotonic();
+        match upload.as_deref().map(|upload| upload.upstream_silence(now)) {
+            Some(silence) if silence < patience => {
+                client.await_head(now.checked_sub(silence).unwrap_or(now), patience);
+                Poll::Pending
+            }
+            _ => Poll::Ready(Err((Failed::BadAnswer, Failure::UpstreamTimeout))),
+        }
+    })
+    .await
 }
 
 fn missed(error: &ExchangeError) -> (Failed, Failure) {
@@ -127,13 +155,4 @@ fn ended_as(end: End) -> Failure {
         End::Stalled => Failure::RequestTimeout,
         End::Broken | End::Complete => Failure::BadRequest("the request body is broken off or malformed"),
     }
-}
-
-/// What is left of the upstream's time; it begins again with each byte of the request.
-fn remaining(patience: Duration, upload: Option<&Upload>) -> Duration {
-    patience.saturating_sub(silence(upload).unwrap_or_default()).max(Duration::from_millis(1))
-}
-
-fn silence(upload: Option<&Upload>) -> Option<Duration> {
-    upload.map(|upload| upload.upstream_silence(clock::monotonic()))
 }

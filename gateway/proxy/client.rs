@@ -30,6 +30,8 @@ pub struct Client {
     upstream_silent: AtomicU64,
     /// Milliseconds it may be silent.
     upstream_patience: AtomicU64,
+    /// What is waited for is the head of the answer.
+    awaits_head: AtomicBool,
     /// A request was taken, and its answer is not wholly written.
     answering: AtomicBool,
     /// The upstream broke off in the middle of an answer.
@@ -79,6 +81,7 @@ impl Client {
             write_blocked: AtomicU64::new(0),
             upstream_silent: AtomicU64::new(0),
             upstream_patience: AtomicU64::new(0),
+            awaits_head: AtomicBool::new(false),
             answering: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             unread: AtomicBool::new(false),
@@ -91,18 +94,22 @@ impl Client {
         [Phase::Fresh, Phase::Idle, Phase::Head].into_iter().find(|&known| known as u8 == phase).unwrap_or(Phase::Busy)
     }
 
-    pub fn enter(&self, phase: Phase) {
-        if phase == Phase::Busy {
-            self.answering.store(true, Ordering::Relaxed);
-        }
+    /// A request is taken. It has no deadline of its own: what it waits for has.
+    pub fn begin(&self) {
+        self.answering.store(true, Ordering::Relaxed);
+        self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
+    }
+
+    /// A wait on the client begins.
+    pub fn enter(&self, phase: Phase, now: Instant) {
         self.phase.store(phase as u8, Ordering::Relaxed);
-        self.phase_since.store(self.now(), Ordering::Relaxed);
+        self.phase_since.store(self.millis_at(now), Ordering::Relaxed);
     }
 
     /// Bytes of the client came in.
     pub fn received(&self) {
         if matches!(self.phase(), Phase::Fresh | Phase::Idle) {
-            self.enter(Phase::Head);
+            self.enter(Phase::Head, clock::monotonic());
         }
     }
 
@@ -128,20 +135,39 @@ impl Client {
 
     pub fn write_is_blocked(&self, blocked: bool) {
         match blocked {
-            true => mark(&self.write_blocked, self.now()),
+            true => mark(&self.write_blocked, self.millis_at(clock::monotonic())),
             false => self.write_blocked.store(0, Ordering::Relaxed),
         }
+    }
+
+    /// The request waits for the head of an answer, and will itself say what follows when `patience` is over.
+    pub fn await_head(&self, since: Instant, patience: Duration) {
+        self.awaits_head.store(true, Ordering::Relaxed);
+        self.upstream_patience.store(millis(patience), Ordering::Relaxed);
+        self.upstream_silent.store(self.millis_at(since).max(1), Ordering::Relaxed);
+    }
+
+    /// Whether it waited for that in vain. Told once.
+    pub fn head_is_overdue(&self) -> bool {
+        self.awaits_head.load(Ordering::Relaxed) && self.upstream_silent.load(Ordering::Relaxed) == 0
+    }
+
+    /// The deadline has passed. False: nobody waits for the head, and the answer is cut.
+    pub fn tell_overdue_head(&self) -> bool {
+        self.upstream_silent.store(0, Ordering::Relaxed);
+        self.awaits_head.load(Ordering::Relaxed)
     }
 
     /// The answer's body waits for the upstream, which may be silent for `patience` (zero: for ever).
     pub fn upstream_is_silent(&self, patience: Duration) {
         if self.upstream_silent.load(Ordering::Relaxed) == 0 {
             self.upstream_patience.store(millis(patience), Ordering::Relaxed);
-            mark(&self.upstream_silent, self.now());
+            mark(&self.upstream_silent, self.millis_at(clock::monotonic()));
         }
     }
 
     pub fn upstream_has_spoken(&self) {
+        self.awaits_head.store(false, Ordering::Relaxed);
         self.upstream_silent.store(0, Ordering::Relaxed);
     }
 
@@ -183,8 +209,8 @@ impl Client {
     }
 
     /// Milliseconds since the connection was opened.
-    fn now(&self) -> u64 {
-        millis(clock::monotonic().duration_since(self.opened))
+    fn millis_at(&self, instant: Instant) -> u64 {
+        millis(instant.saturating_duration_since(self.opened))
     }
 }
 

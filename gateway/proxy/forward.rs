@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
-use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -12,14 +11,16 @@ use super::answer_body::{AnswerBody, StreamedAnswer};
 use super::attempt::{self, Answered, Sending};
 use super::failure::Failure;
 use super::handle::Exchange;
+use super::request_headers::RequestHeaders;
 use super::tunnel::Tunnel;
 use super::{headers, target};
 use crate::clock;
-use crate::config::{Forward, Route};
+use crate::config::{Forward, Route, Scheme};
+use crate::model::address::ClientIp;
 use crate::observe::metrics::UpstreamResult;
 use crate::reserved_headers::ReservedHeaders;
 use crate::upstream::balance::Servers;
-use crate::upstream::http1::{Head, Outgoing};
+use crate::upstream::http1::{Head, Outgoing, RequestHead};
 use crate::upstream::request_body::{RequestBody, Upload};
 
 /// Where a request goes, and by which rules.
@@ -29,24 +30,28 @@ pub struct Passage<'a> {
     pub servers: &'a Servers,
     /// The client asks for a WebSocket.
     pub websocket: bool,
+    /// Who asks; `None` when that cannot be told.
+    pub address: Option<ClientIp>,
+    pub scheme: Scheme,
+    pub peer_is_trusted: bool,
 }
 
 impl Passage<'_> {
-    /// The request's headers are already as the upstream shall see them.
     pub(super) async fn forward(
         &self,
         exchange: &mut Exchange<'_>,
         request: Request<Incoming>,
-        target: &PathAndQuery,
     ) -> Result<Response<AnswerBody>, Failure> {
-        let sending = self.sending(request, target, &exchange.live.reserved);
+        let sending = self.sending(exchange, request);
         let record = exchange.record();
         record.upload.clone_from(&sending.upload);
         record.upstream = Some((self.servers.label, UpstreamResult::Abandoned));
         let began = clock::monotonic();
-        let answered = attempt::forward(exchange.worker, self.servers, self.forward, sending).await;
+        let answered = attempt::forward(exchange.worker, exchange.client, self.servers, self.forward, sending).await;
+        let now = clock::monotonic();
+        exchange.answered_at = exchange.record().arrived.wall_at(now);
         let record = exchange.record();
-        record.waited = clock::monotonic().duration_since(began);
+        record.waited = now.duration_since(began);
         let result = answered.as_ref().map_or_else(Failure::upstream_result, |_| UpstreamResult::Ok);
         record.upstream = Some((self.servers.label, result));
         match answered? {
@@ -55,35 +60,39 @@ impl Passage<'_> {
         }
     }
 
-    fn sending(&self, request: Request<Incoming>, target: &PathAndQuery, reserved: &Arc<ReservedHeaders>) -> Sending {
-        let (mut parts, incoming) = request.into_parts();
-        match &self.forward.host {
-            Some(host) => {
-                parts.headers.insert(HOST, host.clone());
-            }
-            // HTTP/1.0 knows requests without; HTTP/1.1, which goes on from here, does not.
-            None if !parts.headers.contains_key(HOST) => {
-                parts.headers.insert(HOST, self.servers.host());
-            }
-            None => {}
-        }
-        if self.websocket {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        }
-        let (body, upload) = self.body(incoming, reserved);
-        let target = target::forwarded(target, self.route, self.forward);
-        Sending { request: Outgoing::new(parts.method, &target, &parts.headers, body), upload }
+    fn sending(&self, exchange: &mut Exchange<'_>, request: Request<Incoming>) -> Sending {
+        let (live, config) = (exchange.live, &*exchange.live.config);
+        let target = target::forwarded(target::without_keys(&request, self.route, config), self.route, self.forward);
+        let mut head = RequestHead::new(request.method().clone(), &target);
+        // HTTP/1.0 knows requests without a host; HTTP/1.1, which goes on from here, does not.
+        let fallback = || (!request.headers().contains_key(HOST)).then(|| self.servers.host());
+        let host = self.forward.host.clone().or_else(fallback);
+        let headers = RequestHeaders {
+            received: request.headers(),
+            client: exchange.client,
+            address: self.address,
+            scheme: self.scheme,
+            peer_is_trusted: self.peer_is_trusted,
+            request_id: &exchange.record.as_ref().expect("the record is there until the answer is").request_id,
+            rules: &self.route.request_headers,
+            reserved: &live.reserved,
+            cut: (!self.route.forward_credentials).then(|| (self.route.reads_keys_from(), config.keys.prefix.as_str())),
+            host: host.as_ref(),
+            websocket: self.websocket,
+            identity: exchange.admitted.as_ref().map(|(key, _)| (&**key, &config.identity_headers)),
+        };
+        headers.write(&mut head);
+        let (body, upload) = self.body(request.into_body(), &live.reserved).unzip();
+        Sending { request: Outgoing::new(head, body), upload }
     }
 
-    fn body(&self, incoming: Incoming, reserved: &Arc<ReservedHeaders>) -> (RequestBody, Option<Arc<Upload>>) {
+    fn body(&self, incoming: Incoming, reserved: &Arc<ReservedHeaders>) -> Option<(RequestBody, Arc<Upload>)> {
         if incoming.is_end_stream() {
-            return (RequestBody::Empty, None);
+            return None;
         }
         let upload = Arc::new(Upload::new(clock::monotonic()));
         let (limit, stall) = (self.route.max_body_bytes, self.route.request_body_timeout);
-        let body = RequestBody::streamed(incoming, Arc::clone(&upload), limit, stall, Arc::clone(reserved));
-        (body, Some(upload))
+        Some((RequestBody::new(incoming, Arc::clone(&upload), limit, stall, Arc::clone(reserved)), upload))
     }
 
     /// The upstream's answer, its body still to come.

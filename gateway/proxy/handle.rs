@@ -8,25 +8,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, ORIGIN};
-use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::answer_body::AnswerBody;
-use super::client::{Client, Phase};
+use super::client::Client;
 use super::failure::Failure;
 use super::forward::Passage;
 use super::record::Record;
+use super::request_headers::X_REQUEST_ID;
 use super::worker::{Live, RouteFacts, Worker};
-use super::{cors, fixed, framing, headers, identity, respond, target};
+use super::{cors, fixed, framing, headers, respond, target};
 use crate::auth::{self, extract, known_key::KnownKey};
 use crate::client_address::{client_address, is_trusted};
-use crate::clock;
-use crate::config::{Accept, Action, Auth, Route, Scheme, Server};
+use crate::config::{Action, Auth, Route, Scheme, Server};
 use crate::limits::Verdict;
 use crate::model::address::ClientIp;
 use crate::model::quota::Quota;
+use crate::model::timestamp::Timestamp;
 use crate::observe::metrics::AuthResult;
 use crate::route::Taken;
 
@@ -36,12 +36,20 @@ pub async fn handle(
     worker: Arc<Worker>,
     client: Arc<Client>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    client.enter(Phase::Busy);
+    client.begin();
     let live = worker.live.load();
     let request_id = request_id(request.headers());
     let record = Record::open(&worker, &client, request.method(), request.uri(), request_id.clone());
-    let mut exchange =
-        Exchange { worker: &worker, client: &client, live: &live, record: Some(record), route: None, admitted: None };
+    let answered_at = record.arrived.wall;
+    let mut exchange = Exchange {
+        worker: &worker,
+        client: &client,
+        live: &live,
+        record: Some(record),
+        route: None,
+        admitted: None,
+        answered_at,
+    };
     let origin = request.headers().get(ORIGIN).cloned();
     let has_body = !request.body().is_end_stream();
 
@@ -61,14 +69,16 @@ pub(super) struct Exchange<'a> {
     pub client: &'a Arc<Client>,
     pub live: &'a Live,
     /// Goes with the body of an answer that streams.
-    pub record: Option<Record>,
+    pub record: Option<Box<Record>>,
     route: Option<&'a Route>,
     /// The key, and what it may still do.
-    admitted: Option<(Arc<KnownKey>, Option<Quota>)>,
+    pub admitted: Option<(Arc<KnownKey>, Option<Quota>)>,
+    /// When the upstream answered; until then, when the request arrived.
+    pub answered_at: Timestamp,
 }
 
 impl<'a> Exchange<'a> {
-    async fn answer(&mut self, mut request: Request<Incoming>) -> Result<Response<AnswerBody>, Failure> {
+    async fn answer(&mut self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Failure> {
         let live = self.live;
         let config = &live.config;
         let peer_is_trusted = is_trusted(self.client.peer.ip(), &config.client_address);
@@ -97,23 +107,14 @@ impl<'a> Exchange<'a> {
             self.take_permit(key).await?;
         }
 
-        let target = cut_credentials(&mut request, route, &config.keys.prefix);
-        let websocket = headers::asks_for_websocket(request.headers());
-        let fields = request.headers_mut();
-        headers::strip_request(fields, &live.reserved);
-        headers::add_forwarding(fields, self.client, address, scheme, peer_is_trusted);
-        fields.insert(headers::X_REQUEST_ID, self.record().request_id.clone());
-        headers::apply(&route.request_headers, fields);
-        if let Some((key, _)) = &self.admitted {
-            identity::attach(fields, key, &config.identity_headers);
-        }
-
         match &route.action {
             Action::Forward(forward) => {
                 let servers = facts.servers.as_deref().expect("a route that forwards has servers");
-                Passage { route, forward, servers, websocket }.forward(self, request, &target).await
+                let websocket = headers::asks_for_websocket(request.headers());
+                let passage = Passage { route, forward, servers, websocket, address, scheme, peer_is_trusted };
+                passage.forward(self, request).await
             }
-            Action::Redirect(redirect) => Ok(fixed::redirect(redirect, &request, &target)),
+            Action::Redirect(redirect) => Ok(fixed::redirect(redirect, &request, &target::without_keys(&request, route, config))),
             Action::Respond(answer) => Ok(fixed::answer(answer)),
         }
     }
@@ -150,7 +151,7 @@ impl<'a> Exchange<'a> {
             self.record().auth = Some(AuthResult::Anonymous);
             return Ok(None);
         }
-        let now = self.record().arrived();
+        let now = self.record().arrived;
         Ok(Some(auth::authenticate(presented, address, now, &self.worker.lookup).await?))
     }
 
@@ -158,7 +159,7 @@ impl<'a> Exchange<'a> {
     async fn take_permit(&mut self, key: Arc<KnownKey>) -> Result<(), Failure> {
         let mut quota = None;
         if let Some(hourly) = &key.hourly {
-            let now = self.record().arrived();
+            let now = self.record().arrived.wall;
             let verdict = match hourly.cell.try_take(hourly.limit, now) {
                 Some(verdict) => verdict,
                 None => self.worker.limiter.take(&hourly.cell, hourly.limit).await,
@@ -193,11 +194,11 @@ impl<'a> Exchange<'a> {
 
     /// What every answer carries.
     fn finish_headers(&self, answer: &mut HeaderMap, origin: Option<&HeaderValue>, request_id: HeaderValue) {
-        answer.insert(headers::X_REQUEST_ID, request_id);
+        answer.insert(X_REQUEST_ID, request_id);
         if let Some((key, Some(quota))) = &self.admitted
             && let Some(hourly) = &key.hourly
         {
-            respond::add_limits(answer, &hourly.headers, quota, clock::now());
+            respond::add_limits(answer, &hourly.headers, quota, self.answered_at);
         }
         if let Some(rules) = self.route.and_then(|route| route.cors.as_ref()) {
             cors::add(answer, origin, rules);
@@ -227,7 +228,7 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
         (1..=128).contains(&id.len())
             && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
     };
-    match headers.get(headers::X_REQUEST_ID).filter(is_sane) {
+    match headers.get(X_REQUEST_ID).filter(is_sane) {
         Some(id) => id.clone(),
         None => made_up_id(),
     }
@@ -266,15 +267,4 @@ fn check_scopes(key: &KnownKey, route: &Route) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::InsufficientScope(route.scopes.join(" "))),
     }
-}
-
-/// The target to go on with. What the route reads keys from is cut, unless the route says that the app wants it.
-fn cut_credentials<B>(request: &mut Request<B>, route: &Route, prefix: &str) -> PathAndQuery {
-    let target = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    if route.forward_credentials {
-        return target;
-    }
-    let accept = if route.auth == Auth::None { Accept::NOTHING } else { route.accept };
-    extract::cut_headers(request.headers_mut(), accept, prefix);
-    extract::cut_query(&target, accept, prefix).unwrap_or(target)
 }

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, Uri};
 
@@ -14,8 +14,7 @@ use super::failure::{Failure, Fault};
 use super::target;
 use super::worker::Worker;
 use crate::auth::known_key::KnownKey;
-use crate::clock;
-use crate::model::timestamp::Timestamp;
+use crate::clock::{self, Moment};
 use crate::model::usage_event::UsageEvent;
 use crate::observe::metrics::{AuthResult, Finished, Held, RouteLabel, UpstreamLabel, UpstreamResult};
 use crate::upstream::request_body::Upload;
@@ -29,8 +28,8 @@ pub struct Record {
     pub request_id: HeaderValue,
     method: Method,
     uri: Uri,
-    arrived: Timestamp,
-    opened: Instant,
+    /// When the request arrived: the instant that its key is judged at.
+    pub arrived: Moment,
     pub route: RouteLabel,
     pub client_ip: Option<IpAddr>,
     pub auth: Option<AuthResult>,
@@ -51,16 +50,16 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn open(worker: &Arc<Worker>, client: &Arc<Client>, method: &Method, uri: &Uri, request_id: HeaderValue) -> Self {
-        Self {
+    /// Boxed, since it moves from place to place with its answer.
+    pub fn open(worker: &Arc<Worker>, client: &Arc<Client>, method: &Method, uri: &Uri, request_id: HeaderValue) -> Box<Self> {
+        Box::new(Self {
             _in_flight: worker.shard.in_flight.hold(),
             worker: Arc::clone(worker),
             client: Arc::clone(client),
             request_id,
             method: method.clone(),
             uri: uri.clone(),
-            arrived: clock::now(),
-            opened: clock::monotonic(),
+            arrived: Moment::now(),
             route: RouteLabel::NONE,
             client_ip: None,
             auth: None,
@@ -72,12 +71,7 @@ impl Record {
             failed: None,
             status: None,
             answering: StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// When the request arrived: the instant that its key is judged at.
-    pub fn arrived(&self) -> Timestamp {
-        self.arrived
+        })
     }
 
     /// The head of this answer is going out.
@@ -129,7 +123,7 @@ impl Record {
             method: self.method.as_str(),
             endpoint: target::path(&self.uri),
             status: self.status().as_u16(),
-            timestamp: self.arrived,
+            timestamp: self.arrived.wall,
             response_micros: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
             request_bytes: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
             response_bytes: self.response_bytes,
@@ -163,7 +157,8 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let duration = clock::monotonic().duration_since(self.opened);
+        let now = clock::monotonic();
+        let duration = now.duration_since(self.arrived.monotonic);
         self.finish(duration);
         if let Some(key) = &self.key {
             self.record_usage(key, duration);
@@ -173,7 +168,7 @@ impl Drop for Record {
         }
         // A client that was answered early may still be sending.
         if self.upload.as_ref().is_none_or(|upload| upload.end().is_some()) {
-            self.client.enter(Phase::Idle);
+            self.client.enter(Phase::Idle, now);
         }
     }
 }

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use http::header::HOST;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Request, Uri};
 
-use crate::config::{Forward, Route, Scheme};
+use crate::auth::extract;
+use crate::config::{Config, Forward, Route, Scheme};
 
 /// `X-Forwarded-Proto`: what a trusted proxy says of how the client spoke to it.
 pub const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -15,10 +16,9 @@ pub const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 pub fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Cow<'r, str> {
     let named = uri.authority().map(http::uri::Authority::as_str);
     let given = named.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok())).unwrap_or_default();
-    let name = match given.find(']') {
-        Some(end) => &given[..=end],
-        None => given.split(':').next().unwrap_or_default(),
-    };
+    let last = if given.starts_with('[') { b']' } else { b':' };
+    let end = given.bytes().position(|byte| byte == last).map_or(given.len(), |at| at + usize::from(last == b']'));
+    let name = &given[..end];
     let name = name.strip_suffix('.').unwrap_or(name);
     match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         true => name.to_ascii_lowercase().into(),
@@ -44,9 +44,18 @@ pub fn path(uri: &Uri) -> &str {
     }
 }
 
+/// The target without the keys that the route reads or the gateway minted, unless the route says that the app wants them.
+pub fn without_keys<B>(request: &Request<B>, route: &Route, config: &Config) -> PathAndQuery {
+    let target = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    match route.forward_credentials {
+        true => target,
+        false => extract::cut_query(&target, route.reads_keys_from(), &config.keys.prefix).unwrap_or(target),
+    }
+}
+
 /// The target to send on: as it came, but for the route's rewriting.
-pub fn forwarded(target: &PathAndQuery, route: &Route, forward: &Forward) -> PathAndQuery {
-    let Some(replacement) = &forward.rewrite else { return target.clone() };
+pub fn forwarded(target: PathAndQuery, route: &Route, forward: &Forward) -> PathAndQuery {
+    let Some(replacement) = &forward.rewrite else { return target };
     let rewritten = rewritten(target.as_str(), &route.path, replacement);
     rewritten.try_into().expect("parts of valid targets make a valid target")
 }

@@ -23,13 +23,13 @@ pub struct Tunnel {
     upstream: TcpStream,
     /// What the upstream had sent behind its 101.
     surplus: Bytes,
-    record: Record,
+    record: Box<Record>,
     /// The longest silence of both sides together; zero for any.
     idle_timeout: Duration,
 }
 
 impl Tunnel {
-    pub fn new(upstream: Connection, record: Record, idle_timeout: Duration) -> Self {
+    pub fn new(upstream: Connection, record: Box<Record>, idle_timeout: Duration) -> Self {
         let (upstream, surplus) = upstream.into_parts();
         Self { upstream, surplus, record, idle_timeout }
     }

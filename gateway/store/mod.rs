@@ -10,7 +10,6 @@ pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::address::IpNetSet;
@@ -142,21 +141,6 @@ pub struct JournalPosition {
     pub segment: u64,
     /// Bytes from the segment's start.
     pub offset: u64,
-}
-
-/// One admitted request, as it is written to `api_key_usage`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UsageRow {
-    pub key_id: String,
-    pub request_id: String,
-    pub method: String,
-    pub endpoint: String,
-    pub status: u16,
-    pub timestamp: Timestamp,
-    pub response_micros: u64,
-    pub request_bytes: u64,
-    pub response_bytes: u64,
-    pub client_ip: Option<IpAddr>,
 }
 
 /// How much a key was used.

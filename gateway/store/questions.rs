@@ -1,12 +1,12 @@
 //! The store in use, and every question it can be asked. What a question promises is said here; each kind keeps it its own way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::{
     GatewayReport, JournalPosition, KeyChanges, KeyFilter, KeyListing, KeyUsage, MigrationStatus, NewSecret, Rotated, StoreError,
-    UsageRow,
 };
 use crate::config::{self, StoreUrl};
 use crate::model::ids::KeyId;
@@ -14,6 +14,7 @@ use crate::model::key_hash::KeyHash;
 use crate::model::key_record::{FoundKey, KeyRecord};
 use crate::model::lease::{Debt, Grant, LeaseAnswer, LeaseReport, LeaseRequest};
 use crate::model::timestamp::Timestamp;
+use crate::model::usage_event::UsageBatch;
 
 /// Clones share the connections, which close when the last clone is gone.
 #[derive(Clone, Debug)]
@@ -89,7 +90,7 @@ questions! {
     /// Writes the rows between two positions of a journal, if the store has it at the first or does not know it. Returns where
     /// the store has it now: at `upto`, by this call or by an earlier one whose answer was lost; or elsewhere, when nothing
     /// was written and the caller has to go on from there.
-    write_usage(spool_id: &str, after: Option<JournalPosition>, upto: JournalPosition, rows: Vec<UsageRow>) -> JournalPosition;
+    write_usage(spool_id: &str, after: Option<JournalPosition>, upto: JournalPosition, rows: Arc<UsageBatch>) -> JournalPosition;
     /// Notes when keys were last used. A time earlier than the one noted changes nothing.
     touch_last_used(used: Vec<(KeyId, Timestamp)>) -> ();
     /// The keys with the most requests since then, the most active first.

@@ -42,10 +42,9 @@ pub enum ConnectError {
 
 impl Pool {
     /// An idle connection, the one used last first.
-    pub fn lend(&self, server: &Server) -> Option<Connection> {
+    pub fn lend(&self, server: &Server, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.lock().expect("nothing panics while it holds the pool");
         let connections = idle.get_mut(&server.address)?;
-        let now = clock::monotonic();
         while let Some(Idle { connection, since }) = connections.pop() {
             if now.duration_since(since) < IDLE_LIMIT && connection.is_quiet() {
                 return Some(connection);

@@ -35,14 +35,7 @@ const NO_TRAILERS: [http::HeaderName; 13] = [
     header::SET_COOKIE,
 ];
 
-#[derive(Default)]
-pub enum RequestBody {
-    #[default]
-    Empty,
-    Streamed(StreamedBody),
-}
-
-pub struct StreamedBody {
+pub struct RequestBody {
     incoming: Incoming,
     upload: Arc<Upload>,
     /// Bytes that may still come.
@@ -123,45 +116,16 @@ impl Upload {
 
 impl RequestBody {
     /// `limit` in bytes; a `stall_timeout` of zero waits for ever.
-    pub fn streamed(
+    pub fn new(
         incoming: Incoming,
         upload: Arc<Upload>,
         limit: Option<u64>,
         stall_timeout: Duration,
         reserved: Arc<ReservedHeaders>,
     ) -> Self {
-        let allowance = limit.unwrap_or(u64::MAX);
-        Self::Streamed(StreamedBody { incoming, upload, allowance, stall_timeout, stall: None, reserved })
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
-            Self::Streamed(body) => body.poll(context),
-        }
+        Self { incoming, upload, allowance: limit.unwrap_or(u64::MAX), stall_timeout, stall: None, reserved }
     }
 
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Streamed(body) => body.incoming.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Streamed(body) => body.incoming.size_hint(),
-        }
-    }
-}
-
-impl StreamedBody {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match Pin::new(&mut self.incoming).poll_frame(context) {
             Poll::Pending => {
@@ -215,8 +179,25 @@ impl StreamedBody {
     }
 }
 
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.poll(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
 /// The body was let go of before its end: the upstream answered early, or one of the two sides left.
-impl Drop for StreamedBody {
+impl Drop for RequestBody {
     fn drop(&mut self) {
         if self.upload.end().is_none() {
             self.upload.finish(End::Broken);

@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use super::losses::Losses;
 use super::segment::{self, START, Stretch};
 use crate::model::timestamp::Timestamp;
-use crate::model::usage_event::UsageEvent;
+use crate::model::usage_event::{UsageBatch, UsageEvent};
 use crate::observe::metrics::Metrics;
-use crate::store::{JournalPosition, UsageRow};
+use crate::store::JournalPosition;
 
 /// Before anything a journal may hold.
 pub const OLDEST: JournalPosition = JournalPosition { segment: 0, offset: 0 };
@@ -54,9 +54,9 @@ struct Segment {
 }
 
 /// Records on their way to the store.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
-    pub rows: Vec<UsageRow>,
+    pub rows: Arc<UsageBatch>,
     /// Where the store stands with these.
     pub end: JournalPosition,
 }
@@ -176,17 +176,18 @@ impl Backlog {
     /// At most `max` records from `from` on, of one segment, without those of before `since`. `None`: there are no more.
     pub fn take(&self, mut from: JournalPosition, max: u64, since: Timestamp) -> io::Result<Option<Batch>> {
         while let Some((number, start, end)) = self.after(from) {
-            let mut rows = Vec::new();
+            let mut rows = UsageBatch::default();
             let mut each = |event: &UsageEvent<'_>| {
                 if event.timestamp >= since {
-                    rows.push(row(event));
+                    rows.push(event);
                 }
             };
             match self.read(number, start, end, max, &mut each) {
                 Ok(stretch) => {
                     from = JournalPosition { segment: number, offset: stretch.end };
                     if self.took(from, stretch.whole) && stretch.whole > 0 {
-                        return Ok(Some(Batch { rows, end: from }));
+                        rows.sort();
+                        return Ok(Some(Batch { rows: Arc::new(rows), end: from }));
                     }
                 }
                 Err(error) if is_gone(&error) => self.give_up(number, &error),
@@ -293,19 +294,4 @@ impl State {
 /// Unlike errors that may pass, as when too many files are open.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
-}
-
-pub fn row(event: &UsageEvent<'_>) -> UsageRow {
-    UsageRow {
-        key_id: event.key_id.to_owned(),
-        request_id: event.request_id.to_owned(),
-        method: event.method.to_owned(),
-        endpoint: event.endpoint.to_owned(),
-        status: event.status,
-        timestamp: event.timestamp,
-        response_micros: event.response_micros,
-        request_bytes: event.request_bytes,
-        response_bytes: event.response_bytes,
-        client_ip: event.client_ip,
-    }
 }

@@ -16,7 +16,8 @@ use crate::clock;
 use crate::config;
 use crate::drain::Tasks;
 use crate::model::timestamp::Timestamp;
-use crate::store::{JournalPosition, Store, StoreError, UsageRow};
+use crate::model::usage_event::UsageEvent;
+use crate::store::{JournalPosition, Store, StoreError};
 
 /// Records written in one transaction. Large enough that its fsync does not count, small enough that who waits for the store
 /// behind it (25 ms on SQLite) does not notice.
@@ -141,23 +142,23 @@ impl Flusher {
     }
 
     async fn deliver(&mut self, place: Place, batch: &Batch) -> Result<Place, FlushError> {
-        let stands = self.store.write_usage(&self.spool_id, place.stored, batch.end, batch.rows.clone()).await?;
+        let stands = self.store.write_usage(&self.spool_id, place.stored, batch.end, Arc::clone(&batch.rows)).await?;
         if stands != batch.end {
             tracing::error!(?stands, expected = ?place.stored, "the store's place in the usage journal was changed by somebody else");
             return Ok(self.find_place(Some(stands)).await?);
         }
-        for row in &batch.rows {
-            self.note_use(row);
+        for event in batch.rows.iter() {
+            self.note_use(&event);
         }
         let (backlog, end, written) = (self.backlog.clone(), batch.end, batch.rows.len() as u64);
         off_the_runtime(move || backlog.delivered(end, written)).await;
         Ok(Place { stored: Some(batch.end), next: batch.end })
     }
 
-    fn note_use(&mut self, row: &UsageRow) {
-        match self.last_used.get_mut(&row.key_id) {
-            Some(last) => *last = row.timestamp.max(*last),
-            None => drop(self.last_used.insert(row.key_id.clone(), row.timestamp)),
+    fn note_use(&mut self, event: &UsageEvent<'_>) {
+        match self.last_used.get_mut(event.key_id) {
+            Some(last) => *last = event.timestamp.max(*last),
+            None => drop(self.last_used.insert(event.key_id.to_owned(), event.timestamp)),
         }
     }
 

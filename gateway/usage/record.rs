@@ -118,7 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::usage::samples::{any_event, as_event, event};
+    use crate::usage::samples::{any_event, event, only};
 
     #[test]
     fn a_text_too_long_is_cut_between_characters() {
@@ -150,16 +150,16 @@ mod tests {
         #[test]
         fn an_event_reads_back_as_it_was_written(row in any_event(), before in 0_usize..9) {
             let mut bytes = vec![7; before];
-            encode(&as_event(&row), &mut bytes);
+            encode(&only(&row), &mut bytes);
             let size = bytes.len() - before;
             bytes.push(9);
-            prop_assert_eq!(first(&bytes[before..]), Record::Whole { event: as_event(&row), size });
+            prop_assert_eq!(first(&bytes[before..]), Record::Whole { event: only(&row), size });
         }
 
         #[test]
         fn a_changed_or_cut_record_is_never_taken_for_whole(row in any_event(), at in any::<prop::sample::Index>(), bits in 1_u8..) {
             let mut bytes = Vec::new();
-            encode(&as_event(&row), &mut bytes);
+            encode(&only(&row), &mut bytes);
             let at = at.index(bytes.len());
             prop_assert_eq!(first(&bytes[..at]), Record::Broken);
             bytes[at] ^= bits;

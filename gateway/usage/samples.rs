@@ -6,8 +6,7 @@ use proptest::prelude::*;
 
 use super::record;
 use crate::model::timestamp::Timestamp;
-use crate::model::usage_event::UsageEvent;
-use crate::store::UsageRow;
+use crate::model::usage_event::{UsageBatch, UsageEvent};
 
 /// An event that is known by its number, which stands in `response_bytes`.
 pub fn event(number: u64) -> UsageEvent<'static> {
@@ -32,38 +31,32 @@ pub fn encoded(numbers: impl Iterator<Item = u64>) -> Vec<u8> {
     bytes
 }
 
-pub fn numbers(rows: &[UsageRow]) -> Vec<u64> {
-    rows.iter().map(|row| row.response_bytes).collect()
+pub fn numbers(rows: &UsageBatch) -> Vec<u64> {
+    rows.iter().map(|event| event.response_bytes).collect()
 }
 
-pub fn as_event(row: &UsageRow) -> UsageEvent<'_> {
-    UsageEvent {
-        key_id: &row.key_id,
-        request_id: &row.request_id,
-        method: &row.method,
-        endpoint: &row.endpoint,
-        status: row.status,
-        timestamp: row.timestamp,
-        response_micros: row.response_micros,
-        request_bytes: row.request_bytes,
-        response_bytes: row.response_bytes,
-        client_ip: row.client_ip,
-    }
+/// The event of a batch of one.
+pub fn only(batch: &UsageBatch) -> UsageEvent<'_> {
+    batch.iter().next().expect("it has one")
 }
 
-pub fn any_event() -> impl Strategy<Value = UsageRow> {
+/// In a batch of its own, which keeps its texts.
+pub fn any_event() -> impl Strategy<Value = UsageBatch> {
     let texts = (any::<String>(), any::<String>(), any::<String>(), any::<String>());
     let counts = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
-    (texts, counts, any::<u16>(), any::<Option<IpAddr>>()).prop_map(|(texts, counts, status, client_ip)| UsageRow {
-        key_id: texts.0,
-        request_id: texts.1,
-        method: texts.2,
-        endpoint: texts.3,
-        status,
-        timestamp: Timestamp::from_millis(counts.0),
-        response_micros: counts.1,
-        request_bytes: counts.2,
-        response_bytes: counts.3,
-        client_ip,
+    (texts, counts, any::<u16>(), any::<Option<IpAddr>>()).prop_map(|(texts, counts, status, client_ip)| {
+        let event = UsageEvent {
+            key_id: &texts.0,
+            request_id: &texts.1,
+            method: &texts.2,
+            endpoint: &texts.3,
+            status,
+            timestamp: Timestamp::from_millis(counts.0),
+            response_micros: counts.1,
+            request_bytes: counts.2,
+            response_bytes: counts.3,
+            client_ip,
+        };
+        [event].into_iter().collect()
     })
 }

@@ -126,19 +126,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::UsageRow;
-    use crate::usage::backlog::row;
-    use crate::usage::samples::{any_event, as_event, encoded, numbers as numbers_of};
+    use crate::model::usage_event::UsageBatch;
+    use crate::usage::samples::{any_event, encoded, numbers as numbers_of, only};
 
     /// What of a segment with these bytes after its head is read, `max` records at a time.
-    fn read_all(records: &[u8], max: u64) -> (Vec<UsageRow>, u64) {
+    fn read_all(records: &[u8], max: u64) -> (UsageBatch, u64) {
         let folder = tempfile::tempdir().unwrap();
         let mut file = create(folder.path(), 1).unwrap();
         file.write_all(records).unwrap();
         let to = START + records.len() as u64;
-        let (mut from, mut rows, mut damaged) = (0, Vec::new(), 0);
+        let (mut from, mut rows, mut damaged) = (0, UsageBatch::default(), 0);
         while from < to {
-            let stretch = read(&file, from, to, max, &mut |event| rows.push(row(event))).unwrap();
+            let stretch = read(&file, from, to, max, &mut |event| rows.push(event)).unwrap();
             assert!(stretch.end > from, "each reading comes further");
             from = stretch.end;
             damaged += stretch.damaged;
@@ -194,14 +193,14 @@ mod tests {
         ) {
             let mut bytes = Vec::new();
             for row in &rows {
-                record::encode(&as_event(row), &mut bytes);
+                record::encode(&only(row), &mut bytes);
             }
             let at = at.index(bytes.len());
             bytes[at] ^= bits;
             bytes.truncate(cut.index(bytes.len()) + 1);
             let (read, _) = read_all(&bytes, 3);
             let mut written = rows.iter();
-            prop_assert!(read.iter().all(|row| written.any(|one| one == row)), "in order, each as it was written");
+            prop_assert!(read.iter().all(|row| written.any(|one| only(one) == row)), "in order, each as it was written");
         }
     }
 }

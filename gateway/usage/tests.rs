@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::clock;
 use crate::model::timestamp::Timestamp;
-use crate::model::usage_event::UsageEvent;
+use crate::model::usage_event::{UsageBatch, UsageEvent};
 use crate::store::JournalPosition;
 use crate::store::sqlite::SqliteStore;
 use crate::store::testing::postgres_server::Server;
@@ -154,7 +154,7 @@ async fn a_batch_that_the_store_refused_for_a_while_is_written_once() {
     record(&usage, 20..30);
     let place = JournalPosition { segment: 1, offset: 1 };
     for _ in 0..2 {
-        assert!(store.write_usage("another", None, place, vec![]).await.is_err(), "as for the gateway's own");
+        assert!(store.write_usage("another", None, place, Arc::default()).await.is_err(), "as for the gateway's own");
     }
     other.execute_batch("COMMIT").unwrap();
     usage.close(LIMIT).await;
@@ -259,7 +259,7 @@ async fn a_place_that_moved_by_itself_is_followed() {
     record(&usage, 0..10);
     fixture.until(|metrics| metrics.usage_written.get() == 10).await;
     let stored = store.usage_position(&id).await.unwrap();
-    store.write_usage(&id, stored, JournalPosition { segment: 1, offset: 1 }, vec![]).await.unwrap();
+    store.write_usage(&id, stored, JournalPosition { segment: 1, offset: 1 }, Arc::default()).await.unwrap();
     record(&usage, 10..20);
     usage.close(LIMIT).await;
     assert_eq!(fixture.rows().last(), Some(&19), "what came later is written all the same");
@@ -285,10 +285,10 @@ async fn rows_past_their_retention_are_deleted_and_the_others_kept() {
     let fixture = Fixture::new();
     let (usage, store) = (fixture.open(), fixture.store());
     fixture.bring_up(&store).await;
-    let aged = |number, timestamp| backlog::row(&UsageEvent { timestamp, ..event(number) });
-    let mut rows: Vec<_> = (0..2500).map(|number| aged(number, Timestamp::from_secs(number))).collect();
-    rows.push(aged(2500, clock::now()));
-    store.write_usage("another", None, JournalPosition { segment: 1, offset: 1 }, rows).await.unwrap();
+    let aged = |number, timestamp| UsageEvent { timestamp, ..event(number) };
+    let mut rows: UsageBatch = (0..2500).map(|number| aged(number, Timestamp::from_secs(number))).collect();
+    rows.push(&aged(2500, clock::now()));
+    store.write_usage("another", None, JournalPosition { segment: 1, offset: 1 }, Arc::new(rows)).await.unwrap();
     usage.start(&store, &Handle::current());
     fixture.until(|_| fixture.rows() == [2500]).await;
     usage.close(LIMIT).await;

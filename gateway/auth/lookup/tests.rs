@@ -52,7 +52,7 @@ impl Gateway {
     }
 
     async fn standing(&self, secret: &str) -> Option<Standing> {
-        self.lookup.find(hash(secret)).await.unwrap().map(|known| known.key.standing(NOW))
+        self.lookup.find(hash(secret), clock::monotonic()).await.unwrap().map(|known| known.key.standing(NOW))
     }
 
     fn holds(&self, secret: &str) -> bool {

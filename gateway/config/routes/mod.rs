@@ -59,6 +59,13 @@ pub enum Auth {
     None,
 }
 
+impl Route {
+    /// The sources that a key is looked for in; none where no key is asked for.
+    pub fn reads_keys_from(&self) -> Accept {
+        if self.auth == Auth::None { Accept::NOTHING } else { self.accept }
+    }
+}
+
 /// What a route leans on.
 pub(super) struct Surroundings<'a> {
     pub server: &'a Server,

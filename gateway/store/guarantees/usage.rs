@@ -1,12 +1,14 @@
 //! Usage: batches are written once, and what is asked of the rows is answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::ids::KeyId;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
+use crate::model::usage_event::{UsageBatch, UsageEvent};
 use crate::store::testing::{NOW, Place, hash, hold_on_every_store, record};
-use crate::store::{JournalPosition, Store, UsageRow};
+use crate::store::{JournalPosition, Store};
 
 hold_on_every_store!(
     a_batch_that_comes_twice_is_written_once,
@@ -22,12 +24,12 @@ fn at(segment: u64, offset: u64) -> JournalPosition {
     JournalPosition { segment, offset }
 }
 
-pub(crate) fn row(key_id: &str, timestamp: Timestamp) -> UsageRow {
-    UsageRow {
-        key_id: key_id.to_owned(),
-        request_id: "0192f3c4-aaaa-7bbb-8ccc-0123456789ab".to_owned(),
-        method: "GET".to_owned(),
-        endpoint: "/v1/models/some-model/predict".to_owned(),
+pub(crate) fn row(key_id: &str, timestamp: Timestamp) -> UsageEvent<'_> {
+    UsageEvent {
+        key_id,
+        request_id: "0192f3c4-aaaa-7bbb-8ccc-0123456789ab",
+        method: "GET",
+        endpoint: "/v1/models/some-model/predict",
         status: 200,
         timestamp,
         response_micros: 12_345,
@@ -37,12 +39,16 @@ pub(crate) fn row(key_id: &str, timestamp: Timestamp) -> UsageRow {
     }
 }
 
+pub(crate) fn batch<'a>(rows: impl IntoIterator<Item = UsageEvent<'a>>) -> Arc<UsageBatch> {
+    Arc::new(rows.into_iter().collect())
+}
+
 async fn rows(store: &Store) -> u64 {
     store.count_usage_before(NOW.plus(Duration::from_hours(24))).await.unwrap()
 }
 
 async fn a_batch_that_comes_twice_is_written_once(_place: Place, store: Store) {
-    let batch = || vec![row("a", NOW), row("b", NOW)];
+    let batch = || batch([row("a", NOW), row("b", NOW)]);
     assert_eq!(store.usage_position("spool").await.unwrap(), None);
     for _ in 0..2 {
         assert_eq!(store.write_usage("spool", None, at(1, 100), batch()).await.unwrap(), at(1, 100));
@@ -54,32 +60,32 @@ async fn a_batch_that_comes_twice_is_written_once(_place: Place, store: Store) {
 }
 
 async fn a_batch_from_a_position_that_has_passed_is_not_written_and_told_where_to_go_on(_place: Place, store: Store) {
-    store.write_usage("spool", None, at(1, 100), vec![row("a", NOW)]).await.unwrap();
-    let longer = store.write_usage("spool", None, at(1, 200), vec![row("a", NOW), row("b", NOW)]).await.unwrap();
+    store.write_usage("spool", None, at(1, 100), batch([row("a", NOW)])).await.unwrap();
+    let longer = store.write_usage("spool", None, at(1, 200), batch([row("a", NOW), row("b", NOW)])).await.unwrap();
     assert_eq!((longer, rows(&store).await), (at(1, 100), 1));
 }
 
 async fn of_gateways_that_deliver_the_same_batch_at_once_one_writes_it(place: Place, store: Store) {
     let gateways: Vec<Store> = (0..4).map(|_| place.store()).collect();
     let mut after = None;
-    for batch in 1..=10 {
+    for number in 1..=10 {
         let deliver = |gateway: &Store| {
             let gateway = gateway.clone();
-            async move { gateway.write_usage("spool", after, at(batch, 0), vec![row("a", NOW); 10]).await }
+            async move { gateway.write_usage("spool", after, at(number, 0), batch([row("a", NOW); 10])).await }
         };
         let (a, b, c, d) =
             tokio::join!(deliver(&gateways[0]), deliver(&gateways[1]), deliver(&gateways[2]), deliver(&gateways[3]));
         for stands in [a, b, c, d] {
-            assert_eq!(stands.unwrap(), at(batch, 0));
+            assert_eq!(stands.unwrap(), at(number, 0));
         }
-        after = Some(at(batch, 0));
+        after = Some(at(number, 0));
     }
     assert_eq!(rows(&store).await, 100);
 }
 
 async fn two_spools_keep_their_own_positions(_place: Place, store: Store) {
-    store.write_usage("one", None, at(1, 1), vec![row("a", NOW)]).await.unwrap();
-    assert_eq!(store.write_usage("two", None, at(9, 9), vec![row("a", NOW)]).await.unwrap(), at(9, 9));
+    store.write_usage("one", None, at(1, 1), batch([row("a", NOW)])).await.unwrap();
+    assert_eq!(store.write_usage("two", None, at(9, 9), batch([row("a", NOW)])).await.unwrap(), at(9, 9));
     assert_eq!(store.usage_position("one").await.unwrap(), Some(at(1, 1)));
 }
 
@@ -101,8 +107,8 @@ async fn the_most_active_keys_come_first_with_their_mean_time(_place: Place, sto
         store.insert_key(hash(key_id), KeyRecord { name: key_id.to_owned(), ..record(key_id) }).await.unwrap();
     }
     let long_ago = NOW.minus(Duration::from_hours(48));
-    let slow = UsageRow { response_micros: 20_345, ..row("busy", NOW) };
-    let batch = vec![row("calm", NOW), row("busy", NOW), slow, row("idle", long_ago), row("deleted", NOW)];
+    let slow = UsageEvent { response_micros: 20_345, ..row("busy", NOW) };
+    let batch = batch([row("calm", NOW), row("busy", NOW), slow, row("idle", long_ago), row("deleted", NOW)]);
     store.write_usage("spool", None, at(1, 1), batch).await.unwrap();
 
     let top = store.usage_top(NOW.minus(Duration::from_hours(24)), 10).await.unwrap();
@@ -113,7 +119,7 @@ async fn the_most_active_keys_come_first_with_their_mean_time(_place: Place, sto
 }
 
 async fn old_usage_is_deleted_oldest_first_in_bounded_batches(_place: Place, store: Store) {
-    let batch = (0..10).map(|second| row("a", NOW.plus(Duration::from_secs(second)))).collect();
+    let batch = batch((0..10).map(|second| row("a", NOW.plus(Duration::from_secs(second)))));
     store.write_usage("spool", None, at(1, 1), batch).await.unwrap();
     let end = NOW.plus(Duration::from_secs(7));
     assert_eq!(store.count_usage_before(end).await.unwrap(), 7);

@@ -19,7 +19,8 @@ use super::PostgresStore;
 use super::errors::Failure;
 use super::values::count;
 use crate::model::timestamp::Timestamp;
-use crate::store::{StoreError, UsageRow};
+use crate::model::usage_event::UsageBatch;
+use crate::store::StoreError;
 
 /// As long as nobody needs to look after a gateway that cannot make partitions.
 const DAYS_AHEAD: u64 = 7;
@@ -59,7 +60,7 @@ impl PostgresStore {
     }
 
     /// The same for the days of these rows alone. A failure is no reason not to write them.
-    pub(super) async fn make_partitions_for(&self, rows: &[UsageRow]) {
+    pub(super) async fn make_partitions_for(&self, rows: &UsageBatch) {
         for day in self.partitions.note(rows) {
             if let Err(error) = self.make_partition_if_missing(day).await {
                 tracing::warn!(%error, "no partition {} could be made yet; api_key_usage_default takes its rows", day.table());
@@ -163,7 +164,7 @@ async fn exists(transaction: &Transaction<'_>, table: &str) -> Result<bool, Fail
 
 impl Partitions {
     /// The days of these rows that were not known before.
-    fn note(&self, rows: &[UsageRow]) -> Vec<Day> {
+    fn note(&self, rows: &UsageBatch) -> Vec<Day> {
         let mut known = self.known_days.lock().unwrap_or_else(PoisonError::into_inner);
         let days: BTreeSet<Day> = rows.iter().map(|row| Day::containing(row.timestamp)).collect();
         days.into_iter().filter(|day| known.insert(*day)).collect()

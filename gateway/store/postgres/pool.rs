@@ -256,7 +256,7 @@ mod tests {
             let refusals = [
                 hasty.revoke_key(&id, clock::now()).await.map(drop),
                 hasty.reset_hour(&id).await,
-                hasty.write_usage(spool, None, upto, Vec::new()).await.map(drop),
+                hasty.write_usage(spool, None, upto, Arc::default()).await.map(drop),
             ];
             for refusal in refusals {
                 assert!(matches!(&refusal, Err(StoreError::Unavailable(says)) if says.contains("lock")), "{refusal:?}");

@@ -5,6 +5,7 @@
 //! position's row is locked until one of them has ended.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use deadpool_postgres::GenericClient;
@@ -15,7 +16,8 @@ use super::errors::Failure;
 use super::values::{bigint, count, instant};
 use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
-use crate::store::{JournalPosition, KeyUsage, StoreError, UsageRow};
+use crate::model::usage_event::{UsageBatch, UsageEvent};
+use crate::store::{JournalPosition, KeyUsage, StoreError};
 
 impl PostgresStore {
     pub async fn usage_position(&self, spool_id: &str) -> Result<Option<JournalPosition>, StoreError> {
@@ -27,7 +29,7 @@ impl PostgresStore {
         spool_id: &str,
         after: Option<JournalPosition>,
         upto: JournalPosition,
-        rows: Vec<UsageRow>,
+        rows: Arc<UsageBatch>,
     ) -> Result<JournalPosition, StoreError> {
         self.make_partitions_for(&rows).await;
         let rows = Columns::of(&rows);
@@ -138,25 +140,25 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(rows: &'a [UsageRow]) -> Self {
+    fn of(rows: &'a UsageBatch) -> Self {
         let mut columns = Self::default();
-        for row in rows {
-            columns.push(row);
+        for event in rows.iter() {
+            columns.push(&event);
         }
         columns
     }
 
-    fn push(&mut self, row: &'a UsageRow) {
-        self.key_id.push(&row.key_id);
-        self.endpoint.push(&row.endpoint);
-        self.timestamp.push(instant(row.timestamp));
-        self.response_time_ms.push(Duration::from_micros(row.response_micros).as_secs_f64() * 1000.0);
-        self.status.push(row.status.into());
-        self.method.push(&row.method);
-        self.request_id.push(&row.request_id);
-        self.client_ip.push(row.client_ip);
-        self.request_bytes.push(bigint(row.request_bytes));
-        self.response_bytes.push(bigint(row.response_bytes));
+    fn push(&mut self, event: &UsageEvent<'a>) {
+        self.key_id.push(event.key_id);
+        self.endpoint.push(event.endpoint);
+        self.timestamp.push(instant(event.timestamp));
+        self.response_time_ms.push(Duration::from_micros(event.response_micros).as_secs_f64() * 1000.0);
+        self.status.push(event.status.into());
+        self.method.push(event.method);
+        self.request_id.push(event.request_id);
+        self.client_ip.push(event.client_ip);
+        self.request_bytes.push(bigint(event.request_bytes));
+        self.response_bytes.push(bigint(event.response_bytes));
     }
 
     /// Whether they were written: only if the journal stood at `after`, or was not known.
@@ -201,7 +203,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::store::Store;
-    use crate::store::guarantees::usage::row;
+    use crate::store::guarantees::usage::{batch, row};
     use crate::store::testing::postgres_server::{Database, SHARED};
     use crate::store::testing::{NOW, config, hash, postgres_store, record};
 
@@ -219,14 +221,14 @@ mod tests {
     #[tokio::test]
     async fn a_batch_that_was_given_up_is_not_written_later_and_when_it_comes_again_once() {
         let (database, patient) = migrated().await;
-        patient.write_usage("spool", None, at(1), vec![row("a", NOW)]).await.unwrap();
+        patient.write_usage("spool", None, at(1), batch([row("a", NOW)])).await.unwrap();
         let hasty = Store::open(&config(&format!("url = \"{}\"\ntimeout = \"300ms\"", database.url())).store);
         let (mut other, connection) = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
         let tasks = crate::drain::Tasks::new();
         tasks.spawn(async move { connection.await.unwrap() });
         let lock = other.transaction().await.unwrap();
         lock.batch_execute("SELECT FROM api_key_usage_positions FOR UPDATE").await.unwrap();
-        let batch = || vec![row("a", NOW), row("b", NOW)];
+        let batch = || batch([row("a", NOW), row("b", NOW)]);
         for _ in 0..2 {
             let given_up = hasty.write_usage("spool", Some(at(1)), at(2), batch()).await;
             assert!(matches!(given_up, Err(StoreError::Unavailable(_))), "{given_up:?}");
@@ -240,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn a_row_has_all_that_was_recorded() {
         let (database, store) = migrated().await;
-        store.write_usage("spool", None, at(1), vec![row("a", NOW)]).await.unwrap();
+        store.write_usage("spool", None, at(1), batch([row("a", NOW)])).await.unwrap();
         let sql = "SELECT concat_ws(' ', api_key_id, method, endpoint, timestamp AT TIME ZONE 'UTC', response_time_ms, status_code, \
                    client_ip, request_bytes, response_bytes, request_id) FROM api_key_usage";
         assert_eq!(

@@ -3,14 +3,23 @@
 //! What must stay true here: a batch of rows and the journal's position after it are committed together and are on the disk
 //! before they are answered, so that the journal may delete what it handed over, and a batch that comes twice is written once.
 
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Statement, Transaction, params};
 
 use super::connections::SqliteStore;
 use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
-use crate::store::{JournalPosition, KeyUsage, StoreError, UsageRow};
+use crate::model::usage_event::{UsageBatch, UsageEvent};
+use crate::store::{JournalPosition, KeyUsage, StoreError};
+
+/// Rows that one statement inserts, as long as there are so many.
+const ROWS_AT_ONCE: usize = 50;
+/// Of each row.
+const COLUMNS: usize = 10;
 
 impl SqliteStore {
     /// Where this spool's journal stands; `None`: nothing of it was written yet.
@@ -27,7 +36,7 @@ impl SqliteStore {
         spool_id: &str,
         after: Option<JournalPosition>,
         upto: JournalPosition,
-        rows: Vec<UsageRow>,
+        rows: Arc<UsageBatch>,
     ) -> Result<JournalPosition, StoreError> {
         let spool_id = spool_id.to_owned();
         self.durable(move |connection| write_batch(connection, &spool_id, after, upto, &rows)).await
@@ -74,7 +83,7 @@ fn write_batch(
     spool_id: &str,
     after: Option<JournalPosition>,
     upto: JournalPosition,
-    rows: &[UsageRow],
+    rows: &UsageBatch,
 ) -> rusqlite::Result<JournalPosition> {
     let transaction = connection.transaction()?;
     let stands = position(&transaction, spool_id)?;
@@ -89,26 +98,70 @@ fn write_batch(
     Ok(upto)
 }
 
-fn insert(transaction: &Transaction<'_>, rows: &[UsageRow]) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached(
-        "INSERT INTO api_key_usage (api_key_id, endpoint, timestamp, response_time_ms, status_code, method, request_id, \
-         client_ip, request_bytes, response_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?;
-    for row in rows {
-        statement.execute(params![
-            row.key_id,
-            row.endpoint,
-            row.timestamp.to_sql_text(),
-            Duration::from_micros(row.response_micros).as_secs_f64() * 1000.0,
-            row.status,
-            row.method,
-            row.request_id,
-            row.client_ip.map(|address| address.to_string()),
-            row.request_bytes,
-            row.response_bytes,
-        ])?;
+/// Many rows in one statement: most of what a statement costs it costs once.
+fn insert(transaction: &Transaction<'_>, rows: &UsageBatch) -> rusqlite::Result<()> {
+    let mut texts = Texts::default();
+    let mut left = rows.iter();
+    for at_once in [ROWS_AT_ONCE, 1] {
+        let mut statement = transaction.prepare_cached(&insertion(at_once))?;
+        while left.len() >= at_once {
+            for (place, event) in left.by_ref().take(at_once).enumerate() {
+                bind(&mut statement, place * COLUMNS, &event, &mut texts)?;
+            }
+            statement.raw_execute()?;
+        }
     }
     Ok(())
+}
+
+fn insertion(rows: usize) -> String {
+    let values = ["(?,?,?,?,?,?,?,?,?,?)"].repeat(rows).join(",");
+    format!(
+        "INSERT INTO api_key_usage (api_key_id, endpoint, timestamp, response_time_ms, status_code, method, request_id, \
+         client_ip, request_bytes, response_bytes) VALUES {values}"
+    )
+}
+
+/// One row's values, behind those of the `before` columns.
+fn bind(statement: &mut Statement<'_>, before: usize, event: &UsageEvent<'_>, texts: &mut Texts) -> rusqlite::Result<()> {
+    statement.raw_bind_parameter(before + 1, event.key_id)?;
+    statement.raw_bind_parameter(before + 2, event.endpoint)?;
+    statement.raw_bind_parameter(before + 3, texts.instant(event.timestamp))?;
+    statement.raw_bind_parameter(before + 4, Duration::from_micros(event.response_micros).as_secs_f64() * 1000.0)?;
+    statement.raw_bind_parameter(before + 5, event.status)?;
+    statement.raw_bind_parameter(before + 6, event.method)?;
+    statement.raw_bind_parameter(before + 7, event.request_id)?;
+    statement.raw_bind_parameter(before + 8, event.client_ip.map(|address| texts.address(address)))?;
+    statement.raw_bind_parameter(before + 9, event.request_bytes)?;
+    statement.raw_bind_parameter(before + 10, event.response_bytes)
+}
+
+/// What has to be printed for a row, each in a string of its own that is used again.
+#[derive(Default)]
+struct Texts {
+    second: Option<u64>,
+    instant: String,
+    address: String,
+}
+
+impl Texts {
+    /// Rows come in the order of time: most share their second with the one before, and differ in the last three digits.
+    fn instant(&mut self, instant: Timestamp) -> &str {
+        if self.second.replace(instant.as_secs()) == Some(instant.as_secs()) {
+            let millis = 1000 + instant.as_millis() % 1000;
+            self.instant.truncate(self.instant.len() - 3);
+            self.instant.push_str(&itoa::Buffer::new().format(millis)[1..]);
+        } else {
+            self.instant = instant.to_sql_text();
+        }
+        &self.instant
+    }
+
+    fn address(&mut self, address: IpAddr) -> &str {
+        self.address.clear();
+        write!(self.address, "{address}").expect("a string takes all");
+        &self.address
+    }
 }
 
 fn move_position(transaction: &Transaction<'_>, spool_id: &str, upto: JournalPosition) -> rusqlite::Result<usize> {
@@ -152,7 +205,7 @@ mod tests {
     use super::super::testing::{Folder, NOW, add_key};
     use super::*;
     use crate::clock;
-    use crate::store::guarantees::usage::row;
+    use crate::store::guarantees::usage::{batch, row};
 
     fn at(segment: u64) -> JournalPosition {
         JournalPosition { segment, offset: 0 }
@@ -161,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn a_row_has_all_that_was_recorded() {
         let (folder, store) = Folder::migrated().await;
-        store.write_usage("spool", None, at(1), vec![row("a", NOW)]).await.unwrap();
+        store.write_usage("spool", None, at(1), batch([row("a", NOW)])).await.unwrap();
         let sql = "SELECT concat_ws(' ', api_key_id, method, endpoint, timestamp, response_time_ms, status_code, client_ip, \
                    request_bytes, response_bytes, request_id) FROM api_key_usage";
         let text: String = folder.shell().query_row(sql, [], |row| row.get(0)).unwrap();
@@ -172,12 +225,25 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn each_row_of_a_large_batch_has_its_own_values() {
+        let (folder, store) = Folder::migrated().await;
+        let rows = 2 * ROWS_AT_ONCE as u64 + 7;
+        let instant = |number: u64| NOW.plus(Duration::from_millis(number * 97));
+        let events = (0..rows).map(|number| UsageEvent { response_bytes: number, ..row("a", instant(number)) });
+        store.write_usage("spool", None, at(1), batch(events)).await.unwrap();
+        let shell = folder.shell();
+        let mut written = shell.prepare("SELECT timestamp FROM api_key_usage ORDER BY response_bytes").unwrap();
+        let written: Vec<String> = written.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(written, (0..rows).map(|number| instant(number).to_sql_text()).collect::<Vec<_>>());
+    }
+
     /// With SQLite's words for the time and a fixed "now".
     #[tokio::test]
     async fn the_guides_statement_finds_the_most_active_keys() {
         let (folder, store) = Folder::migrated().await;
         add_key(&store, "a").await;
-        let batch = vec![row("a", NOW), row("a", NOW), row("a", NOW.minus(Duration::from_hours(48)))];
+        let batch = batch([row("a", NOW), row("a", NOW), row("a", NOW.minus(Duration::from_hours(48)))]);
         store.write_usage("spool", None, at(1), batch).await.unwrap();
         let guide = "SELECT k.name, k.user_id, COUNT(u.id) as request_count, AVG(u.response_time_ms) as avg_response_time \
                      FROM api_keys k JOIN api_key_usage u ON k.key_id = u.api_key_id \
@@ -193,10 +259,11 @@ mod tests {
     async fn rows_a_second() {
         let (_folder, store) = Folder::migrated().await;
         let mut after = None;
-        for batch in 1..=20 {
-            let rows = (0..5000).map(|n| row(&format!("key_{}", n % 100), NOW.plus(Duration::from_millis(n)))).collect();
+        let keys: Vec<String> = (0..100).map(|n| format!("key_{n}")).collect();
+        for number in 1..=20 {
+            let rows = batch((0..5000).map(|n| row(&keys[n as usize % 100], NOW.plus(Duration::from_millis(n)))));
             let began = clock::monotonic();
-            after = Some(store.write_usage("spool", after, at(batch), rows).await.unwrap());
+            after = Some(store.write_usage("spool", after, at(number), rows).await.unwrap());
             eprintln!("{:.0} rows/s", 5000.0 / began.elapsed().as_secs_f64());
         }
     }

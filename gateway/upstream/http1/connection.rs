@@ -108,15 +108,14 @@ impl Connection {
 mod tests {
     use std::future::poll_fn;
 
+    use http::Method;
     use http::uri::PathAndQuery;
-    use http::{HeaderMap, Method};
     use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    use super::super::Download;
+    use super::super::{Download, RequestHead};
     use super::*;
-    use crate::upstream::request_body::RequestBody;
 
     const HEAD: &[u8] = b"GET /a HTTP/1.1\r\n\r\n";
 
@@ -129,7 +128,7 @@ mod tests {
     }
 
     fn get() -> Outgoing {
-        Outgoing::new(Method::GET, &PathAndQuery::from_static("/a"), &HeaderMap::new(), RequestBody::Empty)
+        Outgoing::new(RequestHead::new(Method::GET, &PathAndQuery::from_static("/a")), None)
     }
 
     async fn answer(connection: &mut Connection, request: &mut Outgoing) -> Result<Head, ExchangeError> {

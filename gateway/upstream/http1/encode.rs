@@ -2,10 +2,10 @@
 //!
 //! What must stay true here: how the body is framed is said here and nowhere else, whatever stands in the headers.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 /// Stands for a head's size until it is known: most heads fit.
 const HEAD_GUESS: usize = 1024;
@@ -19,27 +19,61 @@ pub enum BodyFraming {
     Chunked,
 }
 
-pub fn head(method: &Method, target: &PathAndQuery, headers: &HeaderMap, framing: BodyFraming) -> Bytes {
-    let mut head = BytesMut::with_capacity(HEAD_GUESS);
-    head.put_slice(method.as_str().as_bytes());
-    head.put_u8(b' ');
-    // `http://host?query` has a target without a path.
-    if !target.as_str().starts_with(['/', '*']) {
-        head.put_u8(b'/');
+/// The head of a request, written field by field.
+pub struct RequestHead {
+    method: Method,
+    wire: Vec<u8>,
+    tells_length: bool,
+    announced: Vec<HeaderName>,
+}
+
+impl RequestHead {
+    pub fn new(method: Method, target: &PathAndQuery) -> Self {
+        let mut wire = Vec::with_capacity(HEAD_GUESS);
+        wire.extend_from_slice(method.as_str().as_bytes());
+        // `http://host?query` has a target without a path.
+        wire.extend_from_slice(if target.as_str().starts_with(['/', '*']) { b" " } else { b" /" });
+        wire.extend_from_slice(target.as_str().as_bytes());
+        wire.extend_from_slice(b" HTTP/1.1\r\n");
+        Self { method, wire, tells_length: false, announced: Vec::new() }
     }
-    head.put_slice(target.as_str().as_bytes());
-    head.put_slice(b" HTTP/1.1\r\n");
-    for (name, value) in headers.iter().filter(|(name, _)| **name != CONTENT_LENGTH && **name != TRANSFER_ENCODING) {
-        put_field(&mut head, name, value);
+
+    /// Adds a field; `value` has been checked. What frames the body is left out: the body itself tells.
+    pub fn field(&mut self, name: &HeaderName, value: &[u8]) {
+        match *name {
+            CONTENT_LENGTH => self.tells_length = true,
+            TRANSFER_ENCODING => {}
+            _ => {
+                if *name == TRAILER {
+                    self.announced.extend(listed(value));
+                }
+                put_field(&mut self.wire, name, value);
+            }
+        }
     }
-    match framing {
-        BodyFraming::None if !headers.contains_key(CONTENT_LENGTH) => {}
-        BodyFraming::None => put_length(&mut head, 0),
-        BodyFraming::Length(length) => put_length(&mut head, length),
-        BodyFraming::Chunked => head.put_slice(b"transfer-encoding: chunked\r\n"),
+
+    #[cfg(test)]
+    pub fn written(&self) -> &str {
+        std::str::from_utf8(&self.wire).expect("text")
     }
-    head.put_slice(b"\r\n");
-    head.freeze()
+
+    pub(super) fn finish(mut self, framing: BodyFraming) -> Finished {
+        match framing {
+            BodyFraming::None if !self.tells_length => {}
+            BodyFraming::None => put_length(&mut self.wire, 0),
+            BodyFraming::Length(length) => put_length(&mut self.wire, length),
+            BodyFraming::Chunked => self.wire.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        }
+        self.wire.extend_from_slice(b"\r\n");
+        Finished { method: self.method, wire: self.wire, announced: self.announced }
+    }
+}
+
+pub(super) struct Finished {
+    pub method: Method,
+    pub wire: Vec<u8>,
+    /// The trailers it announced.
+    pub announced: Vec<HeaderName>,
 }
 
 /// The line before a chunk; its bytes and an empty line follow. A chunk is never empty: that would be the end.
@@ -47,30 +81,32 @@ pub fn chunk_line(length: usize) -> Bytes {
     format!("{length:x}\r\n").into()
 }
 
-/// What ends a chunked body.
-pub fn last_chunk(trailers: &HeaderMap) -> Bytes {
-    if trailers.is_empty() {
-        return Bytes::from_static(b"0\r\n\r\n");
+/// What ends a chunked body, with those of the trailers that were announced.
+pub fn last_chunk(trailers: &HeaderMap, announced: &[HeaderName]) -> Bytes {
+    let mut end = b"0\r\n".to_vec();
+    for (name, value) in trailers.iter().filter(|(name, _)| announced.contains(name)) {
+        put_field(&mut end, name, value.as_bytes());
     }
-    let mut end = BytesMut::from(&b"0\r\n"[..]);
-    for (name, value) in trailers {
-        put_field(&mut end, name, value);
-    }
-    end.put_slice(b"\r\n");
-    end.freeze()
+    end.extend_from_slice(b"\r\n");
+    end.into()
 }
 
-fn put_field(wire: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
-    wire.put_slice(name.as_str().as_bytes());
-    wire.put_slice(b": ");
-    wire.put_slice(value.as_bytes());
-    wire.put_slice(b"\r\n");
+fn put_field(wire: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    let name = name.as_str().as_bytes();
+    wire.reserve(name.len() + value.len() + 4);
+    wire.extend_from_slice(name);
+    wire.extend_from_slice(b": ");
+    wire.extend_from_slice(value);
+    wire.extend_from_slice(b"\r\n");
 }
 
-fn put_length(wire: &mut BytesMut, length: u64) {
-    wire.put_slice(b"content-length: ");
-    wire.put_slice(itoa::Buffer::new().format(length).as_bytes());
-    wire.put_slice(b"\r\n");
+fn put_length(wire: &mut Vec<u8>, length: u64) {
+    put_field(wire, &CONTENT_LENGTH, itoa::Buffer::new().format(length).as_bytes());
+}
+
+/// The names in a line that lists some.
+fn listed(line: &[u8]) -> impl Iterator<Item = HeaderName> {
+    line.split(|&byte| byte == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
 #[cfg(test)]
@@ -78,11 +114,12 @@ mod tests {
     use super::*;
 
     fn encoded(target: &str, fields: &[(&'static str, &'static str)], framing: BodyFraming) -> String {
-        let fields: HeaderMap =
-            fields.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
         let target = http::Uri::try_from(target).expect("a target").into_parts().path_and_query.expect("it has a path");
-        let head = head(&Method::PUT, &target, &fields, framing);
-        String::from_utf8(head.to_vec()).expect("text")
+        let mut head = RequestHead::new(Method::PUT, &target);
+        for &(name, value) in fields {
+            head.field(&HeaderName::from_static(name), value.as_bytes());
+        }
+        String::from_utf8(head.finish(framing).wire).expect("text")
     }
 
     #[test]
@@ -104,8 +141,11 @@ mod tests {
     #[test]
     fn a_chunked_body_ends_with_its_trailers() {
         assert_eq!(chunk_line(255), "ff\r\n");
-        assert_eq!(last_chunk(&HeaderMap::new()), "0\r\n\r\n");
-        let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-sum"), HeaderValue::from_static("1"))]);
-        assert_eq!(last_chunk(&trailers), "0\r\nx-sum: 1\r\n\r\n");
+        let sum = HeaderName::from_static("x-sum");
+        let mut trailers = HeaderMap::new();
+        assert_eq!(last_chunk(&trailers, &[]), "0\r\n\r\n");
+        trailers.insert(sum.clone(), http::HeaderValue::from_static("1"));
+        trailers.insert("x-unannounced", http::HeaderValue::from_static("2"));
+        assert_eq!(last_chunk(&trailers, &[sum]), "0\r\nx-sum: 1\r\n\r\n");
     }
 }

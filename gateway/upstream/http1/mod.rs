@@ -17,6 +17,7 @@ use std::io;
 
 pub use connection::Connection;
 pub use download::Download;
+pub use encode::RequestHead;
 pub use outgoing::Outgoing;
 pub use parse::Head;
 

@@ -8,38 +8,37 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::header::TRAILER;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, Method};
 use http_body::Body;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
-use super::encode::{self, BodyFraming};
+use super::encode::{self, BodyFraming, Finished, RequestHead};
 use crate::upstream::request_body::{BodyError, End, RequestBody};
-
-/// Places in the queue: the head, the line before a chunk, data, what stands behind the data.
-const HEAD: usize = 0;
-const LINE: usize = 1;
-const DATA: usize = 2;
-const TAIL: usize = 3;
 
 pub struct Outgoing {
     method: Method,
-    head: Bytes,
-    /// To be written, in this order.
-    queue: [Bytes; 4],
-    body: RequestBody,
-    /// What the body has still to give; `None` once it has ended.
-    rest: BodyFraming,
-    /// The trailers that the head announced.
-    announced: Vec<HeaderName>,
-    /// The body was once waited for before the head went out.
-    waited: bool,
-    /// Bytes of it were written.
-    begun: bool,
+    head: Vec<u8>,
+    /// Bytes of the head that are written.
+    written: usize,
+    upload: Option<Box<Upload>>,
     /// The upstream takes no more of it.
     failed: bool,
+}
+
+/// The body, where there is one.
+struct Upload {
+    body: RequestBody,
+    /// What it has still to give; `None` once it has ended.
+    rest: BodyFraming,
+    /// To be written, in this order: the line before a chunk, data, what stands behind the data.
+    line: Bytes,
+    data: Bytes,
+    tail: Bytes,
+    /// The trailers that the head announced.
+    announced: Vec<HeaderName>,
+    /// It was once waited for before the head went out.
+    waited: bool,
 }
 
 #[derive(Debug)]
@@ -49,16 +48,11 @@ pub enum SendError {
 }
 
 impl Outgoing {
-    pub fn new(method: Method, target: &PathAndQuery, headers: &HeaderMap, body: RequestBody) -> Self {
-        let rest = match body.size_hint().exact() {
-            _ if body.is_end_stream() => BodyFraming::None,
-            Some(length) => BodyFraming::Length(length),
-            None => BodyFraming::Chunked,
-        };
-        let head = encode::head(&method, target, headers, rest);
-        let announced = if rest == BodyFraming::Chunked { announced(headers) } else { Vec::new() };
-        let queue = [head.clone(), Bytes::new(), Bytes::new(), Bytes::new()];
-        Self { method, head, queue, body, rest, announced, waited: false, begun: false, failed: false }
+    pub fn new(head: RequestHead, body: Option<RequestBody>) -> Self {
+        let framing = body.as_ref().map_or(BodyFraming::None, framing);
+        let Finished { method, wire, announced } = head.finish(framing);
+        let upload = body.map(|body| Box::new(Upload::new(body, framing, announced)));
+        Self { method, head: wire, written: 0, upload, failed: false }
     }
 
     pub fn method(&self) -> &Method {
@@ -67,19 +61,19 @@ impl Outgoing {
 
     /// Bytes of it may have arrived.
     pub fn is_begun(&self) -> bool {
-        self.begun
+        self.written > 0
     }
 
     /// All of it was written.
     pub fn is_sent(&self) -> bool {
-        !self.failed && self.rest == BodyFraming::None && self.is_written()
+        let is_over = |upload: &Upload| upload.rest == BodyFraming::None;
+        !self.failed && self.is_written() && self.upload.as_deref().is_none_or(is_over)
     }
 
     /// To be sent once more from its beginning; only for one without a body.
     pub fn rewind(&mut self) {
-        if self.begun {
-            self.queue[HEAD] = self.head.clone();
-            (self.begun, self.failed) = (false, false);
+        if self.is_begun() {
+            (self.written, self.failed) = (0, false);
         }
     }
 
@@ -91,40 +85,83 @@ impl Outgoing {
     /// Writes what there is. Ready when nothing is left, or nothing more can be written.
     pub(super) fn poll_send(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         while !self.failed {
-            if self.wants_body() && self.poll_body(context).map_err(SendError::Body)?.is_pending() && self.holds_back(context) {
+            let (is_begun, is_written) = (self.is_begun(), self.is_written());
+            if let Some(upload) = &mut self.upload
+                && upload.is_wanted(is_begun, is_written)
+                && upload.poll_body(context).map_err(SendError::Body)?.is_pending()
+                && (is_begun || upload.holds_back(context))
+            {
                 return Poll::Pending;
             }
             if self.is_written() {
                 break;
             }
             let written = ready!(self.poll_write(stream, context)).map_err(SendError::Io)?;
-            self.begun = true;
             self.advance(written);
         }
         Poll::Ready(Ok(()))
     }
 
     fn is_written(&self) -> bool {
-        self.queue.iter().all(Bytes::is_empty)
+        self.written == self.head.len() && self.upload.as_deref().is_none_or(Upload::is_written)
+    }
+
+    fn poll_write(&self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let (stream, head) = (Pin::new(stream), &self.head[self.written..]);
+        let written = match self.upload.as_deref().filter(|upload| !upload.is_written()) {
+            None => stream.poll_write(context, head),
+            Some(Upload { line, data, tail, .. }) => {
+                stream.poll_write_vectored(context, &[head, line, data, tail].map(IoSlice::new))
+            }
+        };
+        match ready!(written) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => Poll::Ready(written),
+        }
+    }
+
+    fn advance(&mut self, written: usize) {
+        let of_head = written.min(self.head.len() - self.written);
+        self.written += of_head;
+        if let Some(upload) = &mut self.upload {
+            upload.advance(written - of_head);
+        }
+    }
+}
+
+fn framing(body: &RequestBody) -> BodyFraming {
+    match body.size_hint().exact() {
+        _ if body.is_end_stream() => BodyFraming::None,
+        Some(length) => BodyFraming::Length(length),
+        None => BodyFraming::Chunked,
+    }
+}
+
+impl Upload {
+    fn new(body: RequestBody, rest: BodyFraming, announced: Vec<HeaderName>) -> Self {
+        Self { body, rest, line: Bytes::new(), data: Bytes::new(), tail: Bytes::new(), announced, waited: false }
+    }
+
+    fn is_written(&self) -> bool {
+        self.line.is_empty() && self.data.is_empty() && self.tail.is_empty()
     }
 
     /// The first of the body goes out with the head.
-    fn wants_body(&self) -> bool {
-        self.rest != BodyFraming::None && self.queue[DATA].is_empty() && (!self.begun || self.is_written())
+    fn is_wanted(&self, is_begun: bool, is_written: bool) -> bool {
+        self.rest != BodyFraming::None && self.data.is_empty() && (!is_begun || is_written)
     }
 
     /// Nothing of the body is there. A head waits one turn for it: what came with it from the client is on its way.
     fn holds_back(&mut self, context: &Context<'_>) -> bool {
-        if !self.begun && !self.waited {
-            self.waited = true;
+        let waits = !std::mem::replace(&mut self.waited, true);
+        if waits {
             context.waker().wake_by_ref();
-            return true;
         }
-        self.begun
+        waits
     }
 
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        while self.rest != BodyFraming::None && self.queue[DATA].is_empty() {
+        while self.rest != BodyFraming::None && self.data.is_empty() {
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
                 self.end(&HeaderMap::new())?;
                 break;
@@ -147,56 +184,32 @@ impl Outgoing {
                 }
             }
             _ => {
-                self.queue[LINE] = encode::chunk_line(data.len());
-                self.queue[TAIL] = Bytes::from_static(b"\r\n");
+                self.line = encode::chunk_line(data.len());
+                self.tail = Bytes::from_static(b"\r\n");
                 if self.body.is_end_stream() {
-                    self.queue[TAIL] = Bytes::from_static(b"\r\n0\r\n\r\n");
+                    self.tail = Bytes::from_static(b"\r\n0\r\n\r\n");
                     self.rest = BodyFraming::None;
                 }
             }
         }
-        self.queue[DATA] = data;
+        self.data = data;
         Ok(())
     }
 
-    /// Of the trailers, those pass that were announced.
     fn end(&mut self, trailers: &HeaderMap) -> Result<(), BodyError> {
         if self.rest != BodyFraming::Chunked {
             return Err(BodyError(End::Broken));
         }
-        let passing = trailers.iter().filter(|(name, _)| self.announced.contains(name));
-        let mut announced = HeaderMap::new();
-        for (name, value) in passing {
-            announced.append(name, value.clone());
-        }
-        self.queue[TAIL] = encode::last_chunk(&announced);
+        self.tail = encode::last_chunk(trailers, &self.announced);
         self.rest = BodyFraming::None;
         Ok(())
     }
 
-    fn poll_write(&self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut waiting = self.queue.iter().filter(|part| !part.is_empty());
-        let written = match (waiting.next(), waiting.next()) {
-            (Some(only), None) => Pin::new(stream).poll_write(context, only),
-            _ => Pin::new(stream).poll_write_vectored(context, &self.queue.each_ref().map(|part| IoSlice::new(part))),
-        };
-        match ready!(written) {
-            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            written => Poll::Ready(written),
-        }
-    }
-
     fn advance(&mut self, mut written: usize) {
-        for part in &mut self.queue {
+        for part in [&mut self.line, &mut self.data, &mut self.tail] {
             let here = written.min(part.len());
             part.advance(here);
             written -= here;
         }
     }
-}
-
-fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(TRAILER).iter().map(HeaderValue::as_bytes);
-    let names = lines.flat_map(|line| line.split(|&byte| byte == b','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
 }

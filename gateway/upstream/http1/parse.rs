@@ -13,6 +13,8 @@ use super::Malformed;
 /// The largest head of an answer.
 pub const HEAD_MOST: usize = 64 * 1024;
 const FIELDS_MOST: usize = 100;
+/// Room in the map for what the gateway adds to an answer.
+const OF_OURS: usize = 8;
 
 #[derive(Debug)]
 pub struct Head {
@@ -22,7 +24,7 @@ pub struct Head {
 }
 
 /// Where a field stands in the buffer: name and value, each as start and end.
-type Place = [usize; 4];
+type Place = [u32; 4];
 
 /// Takes a head off the front of what was read; `None` while it is not all there.
 pub fn head(unread: &mut BytesMut) -> Result<Option<Head>, Malformed> {
@@ -67,8 +69,9 @@ pub fn trailers(section: &[u8]) -> Result<Option<(usize, HeaderMap)>, Malformed>
 
 fn headers(head: &Bytes, places: &[Place]) -> Result<HeaderMap, Malformed> {
     const BAD: Malformed = Malformed("a field of the answer's head is malformed");
-    let mut headers = HeaderMap::with_capacity(places.len());
-    for &[name_start, name_end, start, end] in places {
+    let mut headers = HeaderMap::with_capacity(places.len() + OF_OURS);
+    for place in places {
+        let [name_start, name_end, start, end] = place.map(|at| at as usize);
         let name = HeaderName::from_bytes(&head[name_start..name_end]).map_err(|_| BAD)?;
         headers.append(name, HeaderValue::from_maybe_shared(head.slice(start..end)).map_err(|_| BAD)?);
     }
@@ -80,7 +83,8 @@ fn place_of(field: &Header<'_>, unread: &[u8]) -> Place {
     let name = start(field.name.as_bytes());
     // An empty value may stand anywhere.
     let value = if field.value.is_empty() { name } else { start(field.value) };
-    [name, name + field.name.len(), value, value + field.value.len()]
+    let ends = [name, name + field.name.len(), value, value + field.value.len()];
+    ends.map(|at| u32::try_from(at).expect("HEAD_MOST fits 32 bits"))
 }
 
 #[cfg(test)]

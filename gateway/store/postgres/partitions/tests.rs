@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::model::timestamp::Timestamp;
-use crate::store::guarantees::usage::row;
+use crate::store::guarantees::usage::{batch, row};
 use crate::store::testing::postgres_server::{Database, SHARED};
 use crate::store::testing::{NOW, postgres_store};
 use crate::store::{JournalPosition, Store, StoreError};
@@ -26,7 +26,7 @@ fn as_clerk(database: &Database<'_>) -> Store {
 
 /// One row at each of these instants, written by a gateway of its own.
 async fn write(store: &Store, spool_id: &str, instants: &[Timestamp]) {
-    let rows = instants.iter().map(|instant| row("a", *instant)).collect();
+    let rows = batch(instants.iter().map(|instant| row("a", *instant)));
     store.write_usage(spool_id, None, JournalPosition { segment: 1, offset: 1 }, rows).await.unwrap();
 }
 
