@@ -50,7 +50,7 @@ impl UsageBatch {
     pub fn push(&mut self, event: &UsageEvent<'_>) {
         let UsageEvent { key_id, request_id, method, endpoint, .. } = *event;
         let (texts, start) = ([key_id, request_id, method, endpoint], self.texts.len());
-        texts.iter().for_each(|text| self.texts.push_str(text));
+        self.texts.extend(texts);
         let event = UsageEvent { key_id: "", request_id: "", method: "", endpoint: "", ..*event };
         self.rows.push(Row { event, start, lengths: texts.map(str::len) });
     }

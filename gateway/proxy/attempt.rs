@@ -87,12 +87,11 @@ async fn attempt(
     let now = clock::monotonic();
     let lent = if pooled { worker.pool.lend(server, now) } else { None };
     let reused = lent.is_some();
-    let (mut connection, since) = match lent {
-        Some(connection) => (connection, now),
-        None => {
-            let connected = worker.pool.connect(server, forward.upstream.connect_timeout).await;
-            (connected.map_err(|error| not_connected(&error))?, clock::monotonic())
-        }
+    let (mut connection, since) = if let Some(connection) = lent {
+        (connection, now)
+    } else {
+        let connected = worker.pool.connect(server, forward.upstream.connect_timeout).await;
+        (connected.map_err(|error| not_connected(&error))?, clock::monotonic())
     };
     client.await_head(since, forward.response_timeout);
     let answered = send(&mut connection, client, forward.response_timeout, sending).await;

@@ -63,8 +63,9 @@ impl RequestHeaders<'_> {
     fn passes(&self, name: &HeaderName, value: &HeaderValue) -> bool {
         match name.as_str() {
             "host" => self.host.is_none(),
-            "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" | "expect" => false,
-            "x-forwarded-for" | "x-forwarded-proto" | "x-real-ip" | "x-request-id" => false,
+            // They end here, or are ours to say.
+            "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" | "expect"
+            | "x-forwarded-for" | "x-forwarded-proto" | "x-real-ip" | "x-request-id" => false,
             "x-forwarded-host" => self.peer_is_trusted && self.is_free(name),
             "authorization" | "x-api-key" => {
                 self.is_free(name) && !self.cut.is_some_and(|(accept, prefix)| extract::is_key(name, value, accept, prefix))

@@ -151,6 +151,27 @@ fn an_event_stream_may_pause_longer_than_other_bodies() {
     assert_eq!((response.text().as_str(), response.complete), ("data: 1\n\n", false));
 }
 
+/// Such a stream may say nothing for a long time, from its head on, whatever it was asked by.
+#[test]
+fn a_silent_event_stream_outlasts_every_other_timeout() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.body();
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n");
+        thread::sleep(OVERDUE);
+        exchange.chunk("data: 1\n\n");
+        exchange.send("0\r\n\r\n");
+    });
+    let own = r#"
+        server = { body_timeout = "200ms", idle_timeout = "200ms", header_timeout = "200ms", write_timeout = "200ms" }
+        upstreams = [{ name = "app", servers = ["http://{app}"], response_timeout = "200ms", body_timeout = "200ms" }]
+    "#;
+    let gateway = open_with(&upstream, own);
+    for request in [Request::get("/"), Request::post("/", "{}")] {
+        let response = gateway.ask(&request);
+        assert_eq!((response.text().as_str(), response.complete), ("data: 1\n\n", true), "{request:?}");
+    }
+}
+
 #[test]
 fn a_client_that_does_not_read_is_let_go() {
     let upstream = Upstream::start(|exchange| exchange.answer(200, &[], vec![b'x'; 64 << 20]));

@@ -102,6 +102,24 @@ fn a_refused_request_costs_nothing() {
     eventually("`limits show` tells the truth", || gateway.cli_json(&["limits", "show", &key.id])["used"] == 5);
 }
 
+/// Its length is told in its head, so it is refused before it is counted.
+#[test]
+fn a_request_refused_for_its_told_length_costs_nothing_and_leaves_no_usage() {
+    left_of_the_hour();
+    let upstream = Upstream::ok();
+    let gateway = Gateway::start(upstream.address(), "server.max_body_bytes = \"1KiB\"");
+    let key = gateway.create_key(&["--rate-limit", "2"]);
+    for _ in 0..5 {
+        gateway.ask(&Request::post("/", vec![b'x'; 1025]).key(&key)).expect(413, "body_too_large");
+    }
+    assert_eq!(admitted(&gateway, &key, 5), 2);
+    eventually("what was admitted is written", || gateway.metric("gateway_usage_written_total") == 2);
+    assert_eq!(gateway.metric("gateway_usage_recorded_total"), 2);
+    let rows = "SELECT count(*), sum(status_code = 200) FROM api_key_usage";
+    let counts = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?));
+    assert_eq!(gateway.database().query_row(rows, [], counts).expect("the rows can be counted"), (2, 2));
+}
+
 #[test]
 fn the_count_survives_an_orderly_end() {
     left_of_the_hour();

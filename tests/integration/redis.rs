@@ -1,9 +1,12 @@
 //! Gateways that share a Redis, and what becomes of them without it.
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hokusai_gateway::clock;
+use hokusai_gateway::model::key_hash::KeyHash;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::redis::{Server, fresh_prefix};
@@ -13,34 +16,47 @@ use crate::support::{Gateway, Key, Request, Upstream, begin_within_an_hour, even
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
 
 /// Gateways on one store and one Redis, before one upstream.
-struct Fleet {
-    gateways: Vec<Gateway>,
+pub struct Fleet {
+    pub gateways: Vec<Gateway>,
     _upstream: Upstream,
-    _store: TempDir,
+    store: TempDir,
 }
 
 impl Fleet {
     fn start(size: usize, redis: &Server, on_redis_failure: &str) -> Self {
-        let (upstream, store) = (Upstream::ok(), tempfile::tempdir().expect("a temporary folder"));
-        let (file, url, prefix) = (store.path().join("gateway.db"), redis.url(), fresh_prefix());
-        let own = format!(
-            "store.url = \"sqlite:{}\"\nlimits.on_redis_failure = \"{on_redis_failure}\"\n[redis]\nurl = \"{url}\"\nprefix = \"{prefix}\"",
-            file.display()
-        );
-        let gateways = (0..size).map(|_| Gateway::start(upstream.address(), &own)).collect();
-        Self { gateways, _upstream: upstream, _store: store }
+        let mut fleet = Self::stopped(size, &redis.url(), on_redis_failure);
+        fleet.gateways.iter_mut().for_each(Gateway::run);
+        fleet
     }
 
-    fn first(&self) -> &Gateway {
+    /// Everything but the processes.
+    pub fn stopped(size: usize, redis_url: &str, on_redis_failure: &str) -> Self {
+        let (upstream, store) = (Upstream::ok(), tempfile::tempdir().expect("a temporary folder"));
+        let (file, prefix) = (store.path().join("gateway.db"), fresh_prefix());
+        let own = format!(
+            "store.url = \"sqlite:{}\"\nlimits.on_redis_failure = \"{on_redis_failure}\"\n[redis]\nurl = \"{redis_url}\"\nprefix = \"{prefix}\"",
+            file.display()
+        );
+        let gateways = (0..size).map(|_| Gateway::stopped(upstream.address(), &own)).collect();
+        Self { gateways, _upstream: upstream, store }
+    }
+
+    fn store_file(&self) -> PathBuf {
+        self.store.path().join("gateway.db")
+    }
+
+    pub fn first(&self) -> &Gateway {
         &self.gateways[0]
     }
 
-    fn used(&self, key: &Key) -> u64 {
-        self.first().cli_json(&["limits", "show", &key.id])["used"].as_u64().expect("a number")
+    /// As `limits show` has it; `None` when Redis had no time for it.
+    pub fn used(&self, key: &Key) -> Option<u64> {
+        let output = self.first().cli(&["limits", "show", &key.id, "--json"]);
+        serde_json::from_slice::<Value>(&output.stdout).ok()?["used"].as_u64()
     }
 }
 
-fn admitted(gateway: &Gateway, key: &Key, requests: usize) -> usize {
+pub fn admitted(gateway: &Gateway, key: &Key, requests: usize) -> usize {
     let mut connection = gateway.connect();
     (0..requests).filter(|_| connection.ask(&Request::get("/").key(key)).status == 200).count()
 }
@@ -93,7 +109,7 @@ fn a_frozen_redis_delays_and_refuses_no_known_key_and_what_was_let_in_meanwhile_
     eventually("Redis is asked again", || fleet.gateways[1].metric("gateway_redis_up") == 1);
     // Two seconds are promised; here other tests share the cores.
     assert!(clock::monotonic() - thawed_at < Duration::from_secs(4));
-    eventually("all is told", || fleet.used(&key) == served);
+    eventually("all is told", || fleet.used(&key) == Some(served));
 }
 
 #[test]
@@ -104,10 +120,10 @@ fn a_redis_that_is_killed_and_comes_back_empty_is_told_again_what_was_counted() 
     let key = fleet.first().create_key(&["--rate-limit", "1000"]);
     assert_eq!(admitted(&fleet.gateways[0], &key, 300), 300);
     assert_eq!(admitted(&fleet.gateways[1], &key, 200), 200);
-    eventually("all is told", || fleet.used(&key) == 500);
+    eventually("all is told", || fleet.used(&key) == Some(500));
     redis.kill();
     redis.restart();
-    eventually("it is told again", || redis.cli(&["ping"]) == "PONG" && fleet.used(&key) == 500);
+    eventually("it is told again", || redis.cli(&["ping"]) == "PONG" && fleet.used(&key) == Some(500));
     assert_eq!(admitted(&fleet.gateways[1], &key, 1000), 500);
 }
 
@@ -124,4 +140,36 @@ fn a_revocation_while_redis_is_frozen_holds_at_once_and_when_it_is_back() {
     redis.thaw();
     eventually("Redis is asked again", || fleet.gateways.iter().all(|gateway| gateway.metric("gateway_redis_up") == 1));
     assert!(fleet.gateways.iter().all(|gateway| status(gateway) == 401));
+}
+
+/// What is in Redis then is from before, and nobody was there to take it away.
+#[test]
+fn a_revocation_while_no_gateway_runs_holds_from_the_first_request_of_the_next() {
+    let redis = Server::start();
+    let mut fleet = Fleet::stopped(2, &redis.url(), "local");
+    let [by_command, by_sql] = [(); 2].map(|()| fleet.first().create_key(&[]));
+    fleet.gateways.iter_mut().for_each(Gateway::run);
+    let in_redis = |key: &Key| {
+        let hash = KeyHash::of(key.secret.as_bytes()).to_hex();
+        let name = redis.cli(&["keys", &format!("*:key:{hash}")]);
+        redis.cli(&["get", &name]).contains("\"is_active\":true")
+    };
+    eventually("Redis answers", || fleet.gateways.iter().all(|gateway| gateway.metric("gateway_redis_up") == 1));
+    for key in [&by_command, &by_sql] {
+        assert!(fleet.gateways.iter().all(|gateway| admitted(gateway, key, 1) == 1));
+        eventually("the key is in Redis", || in_redis(key));
+    }
+    fleet.gateways.iter_mut().for_each(Gateway::kill);
+    fleet.first().cli_json(&["keys", "revoke", &by_command.id]);
+    let store = rusqlite::Connection::open(fleet.store_file()).expect("the store opens");
+    store.execute("UPDATE api_keys SET is_active = FALSE WHERE key_id = ?1", [&by_sql.id]).expect("it can be changed");
+    assert!(in_redis(&by_command) && in_redis(&by_sql), "as they were");
+    fleet.gateways.iter_mut().for_each(Gateway::run);
+    let begun_at = clock::monotonic();
+    // Longer than it takes until a gateway trusts anything in Redis.
+    while begun_at.elapsed() < Duration::from_secs(2) {
+        for gateway in &fleet.gateways {
+            assert_eq!(admitted(gateway, &by_command, 1) + admitted(gateway, &by_sql, 1), 0);
+        }
+    }
 }

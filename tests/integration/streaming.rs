@@ -48,6 +48,28 @@ fn an_upload_reaches_the_upstream_before_its_next_part_is_sent() {
     assert_eq!(upstream.request().body, b"second");
 }
 
+/// An upstream that answers while it is still told something, as a transcoder does.
+#[test]
+fn an_upload_goes_on_after_its_answer_has_begun() {
+    let upstream = Upstream::start(|exchange| {
+        assert_eq!(exchange.wire().chunk().expect("the first part"), b"first");
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        exchange.chunk("FIRST");
+        let rest = exchange.body();
+        exchange.chunk(&String::from_utf8(rest).expect("a text").to_uppercase());
+        exchange.send("0\r\n\r\n");
+    });
+    let gateway = Gateway::start(upstream.address(), OPEN);
+    let mut connection = gateway.connect();
+    connection.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+    assert_eq!(connection.head().0, 200);
+    assert_eq!(connection.wire().chunk().expect("the first part of the answer"), b"FIRST");
+    connection.send("6\r\nsecond\r\n0\r\n\r\n");
+    let rest = connection.wire().body(Framing::Chunked);
+    assert_eq!((rest.bytes.as_slice(), rest.complete), (b"SECOND".as_slice(), true));
+    assert!(upstream.request().complete);
+}
+
 #[test]
 fn large_bodies_pass_whole_both_ways() {
     let pattern: Vec<u8> = (0..64_u32 << 18).flat_map(u32::to_le_bytes).collect();
@@ -201,6 +223,23 @@ fn a_websocket_is_a_tunnel_for_those_who_are_let_in() {
         assert_eq!(connection.wire().exactly(6).expect("an echo"), format!("<{word}>").as_bytes());
     }
     connection.finish();
+    assert_eq!(connection.end(), End::Closed);
+}
+
+/// A server that speaks first may do so at once, and a client that does not wait for the 101 may, too.
+#[test]
+fn bytes_that_come_together_with_the_switch_are_the_first_of_the_tunnel() {
+    let upstream = Upstream::start(|exchange| {
+        exchange.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello");
+        assert_eq!(exchange.wire().exactly(5).expect("what the client sent"), b"early");
+        exchange.close();
+    });
+    let gateway = Gateway::start(upstream.address(), OPEN);
+    let upgrade = Request::get("/").header("Connection", "Upgrade").header("Upgrade", "websocket");
+    let mut connection = gateway.connect();
+    connection.send([upgrade.bytes(), b"early".to_vec()].concat());
+    assert_eq!(connection.head().0, 101);
+    assert_eq!(connection.wire().exactly(5).expect("what the upstream sent"), b"hello");
     assert_eq!(connection.end(), End::Closed);
 }
 

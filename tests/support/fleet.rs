@@ -75,7 +75,9 @@ fn start(
 ) -> Vec<Gateway> {
     let mut gateways: Vec<_> = settings.map(|own| Gateway::stopped(upstream.address(), &own)).collect();
     for (number, gateway) in gateways.iter_mut().enumerate() {
-        gateway.set_environment(environment(number));
+        for (name, value) in environment(number) {
+            gateway.set_environment(name, &value);
+        }
         gateway.run();
     }
     gateways

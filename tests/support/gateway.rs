@@ -17,13 +17,15 @@ use tempfile::TempDir;
 use super::client::{Connection, Request, Response};
 use super::settings::settings;
 
+const BINARY: &str = env!("CARGO_BIN_EXE_hokusai-gateway");
+
 /// Time to start on a machine that runs many tests at once.
 const STARTUP: Duration = Duration::from_secs(30);
 
 /// Killed when dropped. What it logged is shown when its test fails.
 pub struct Gateway {
     folder: TempDir,
-    environment: Vec<(&'static str, String)>,
+    environment: Vec<(String, String)>,
     log: Arc<Mutex<String>>,
     running: Option<Running>,
 }
@@ -56,22 +58,42 @@ impl Gateway {
         Self { folder, environment: Vec::new(), log: Arc::default(), running: None }
     }
 
-    /// Of every process from now on.
-    pub fn set_environment(&mut self, environment: Vec<(&'static str, String)>) {
-        self.environment = environment;
+    /// For each process of it from now on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts it in the same folder, on new ports.
     pub fn run(&mut self) {
+        let serve = self.command(&["serve"]);
+        self.run_by(serve);
+    }
+
+    /// The same with its spool on a disk of so many KiB. Only the process itself sees that disk; [`inside`](Self::inside) leads
+    /// there. Needs no root, but a kernel that gives users namespaces of their own.
+    pub fn run_on_a_disk_of(&mut self, kib: u32) {
+        fs::create_dir_all(self.spool()).expect("the folder can be written to");
+        let mut command = self.command_by("unshare", &["--user", "--map-root-user", "--mount", "sh", "-c"]);
+        command.arg(format!("mount -t tmpfs -o size={kib}k none spool && exec \"$@\""));
+        command.args(["sh", BINARY, "serve", "-c", "gateway.toml"]);
+        self.run_by(command);
+    }
+
+    /// A file as the process sees it.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{}", self.process_id(), path.display()))
+    }
+
+    fn run_by(&mut self, mut serve: Command) {
         assert!(self.running.is_none(), "it runs already");
-        let mut process = self.command(&["serve"]).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut process = serve.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let stderr = process.stderr.take().expect("stderr is piped");
         let (listening, heard) = mpsc::channel();
         let log = self.log.clone();
         thread::spawn(move || follow(stderr, &log, &listening));
         let Ok((traffic, admin)) = heard.recv_timeout(STARTUP) else {
             let _ = process.kill();
-            panic!("the gateway never listened");
+            panic!("the gateway never listened: {}", self.log());
         };
         self.running = Some(Running { process, traffic, admin });
     }
@@ -178,14 +200,15 @@ impl Gateway {
 
     /// Nothing of the developer's own environment reaches it.
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hokusai-gateway"));
+        let mut command = self.command_by(BINARY, arguments);
+        command.args(["-c", "gateway.toml"]);
         command
-            .env_clear()
-            .envs(self.environment.iter().cloned())
-            .current_dir(self.folder.path())
-            .args(arguments)
-            .args(["-c", "gateway.toml"]);
-        command.stdin(Stdio::null());
+    }
+
+    fn command_by(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().current_dir(self.folder.path()).args(arguments);
+        command.envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command
     }
 }

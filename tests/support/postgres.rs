@@ -129,9 +129,14 @@ impl Server {
 
     /// A new one, empty.
     pub fn database(&self) -> Database<'_> {
+        self.database_with("")
+    }
+
+    /// With options of `CREATE DATABASE`.
+    pub fn database_with(&self, options: &str) -> Database<'_> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        self.psql("postgres", &format!("CREATE DATABASE {name}"));
+        self.psql("postgres", &format!("CREATE DATABASE {name} {options}"));
         Database { server: self, name }
     }
 

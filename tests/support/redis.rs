@@ -15,12 +15,19 @@ use std::time::Duration;
 /// The one server of this test binary, for tests that do it no harm and name their keys by [`fresh_prefix`].
 pub static SHARED: LazyLock<Server> = LazyLock::new(Server::start);
 
+/// In a folder of its own, which goes with it.
 const SERVE: &str = r#"
 trap '' INT TERM HUP
-redis-server --port "$PORT" --bind 127.0.0.1 --save '' --appendonly no --dir / --logfile '' >/dev/null 2>&1 &
+folder=$(mktemp -d) && cd "$folder" || exit 1
+umask 077
+echo "$SETTINGS" >redis.conf
+echo "$CERTIFICATE" >server.crt
+echo "$PRIVATE_KEY" >server.key
+redis-server redis.conf $MODE >/dev/null 2>&1 &
 echo "$!"
 read end
 kill -9 "$!" 2>/dev/null
+rm -rf "$folder"
 "#;
 
 /// A prefix that no other test uses.
@@ -32,7 +39,17 @@ pub fn fresh_prefix() -> String {
 /// A server that ends when it is dropped.
 pub struct Server {
     port: u16,
+    kind: Kind,
     run: Mutex<Run>,
+}
+
+/// What else is said to a server, as redis.conf has it.
+#[derive(Default)]
+struct Kind {
+    settings: String,
+    is_sentinel: bool,
+    certificate: String,
+    private_key: String,
 }
 
 /// One life of it.
@@ -45,10 +62,61 @@ impl Server {
     /// # Panics
     /// When `redis-server` is not installed, or does not start on any of several ports.
     pub fn start() -> Self {
+        Self::start_as(Kind::default)
+    }
+
+    /// Copies what `master` has, and may take its place.
+    pub fn replica_of(master: &Self) -> Self {
+        let settings = format!("replicaof 127.0.0.1 {}\nrepl-diskless-sync-delay 0\n", master.port);
+        Self::start_as(|| Kind { settings: settings.clone(), ..Kind::default() })
+    }
+
+    /// One that alone decides that `master` has failed, half a second after it fell silent. It calls it `main`.
+    pub fn sentinel_over(master: &Self) -> Self {
+        let settings = format!(
+            "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
+            master.port
+        );
+        Self::start_as(|| Kind { settings: settings.clone(), is_sentinel: true, ..Kind::default() })
+    }
+
+    /// Speaks TLS on a port of its own, by a certificate and its key in PEM. Returns that port too.
+    pub fn with_tls(certificate: &str, private_key: &str) -> (Self, u16) {
+        let mut tls_port = 0;
+        let server = Self::start_as(|| {
+            tls_port = free_port();
+            Kind {
+                settings: format!(
+                    "tls-port {tls_port}\ntls-cert-file server.crt\ntls-key-file server.key\n\
+                     tls-ca-cert-file server.crt\ntls-auth-clients no\n"
+                ),
+                certificate: certificate.to_owned(),
+                private_key: private_key.to_owned(),
+                ..Kind::default()
+            }
+        });
+        (server, tls_port)
+    }
+
+    /// Three masters that share the keys among them.
+    pub fn cluster() -> [Self; 3] {
+        let settings = || format!("cluster-enabled yes\ncluster-port {}\n", free_port());
+        let nodes = [(); 3].map(|()| Self::start_as(|| Kind { settings: settings(), ..Kind::default() }));
+        let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        let create =
+            [&["--cluster", "create"][..], &addresses.iter().map(String::as_str).collect::<Vec<_>>()[..], &["--cluster-yes"]];
+        nodes[0].cli(&create.concat());
+        for node in &nodes {
+            wait_until("the cluster is whole", || node.cli(&["cluster", "info"]).contains("cluster_state:ok"));
+        }
+        nodes
+    }
+
+    fn start_as(mut kind: impl FnMut() -> Kind) -> Self {
         // Somebody else may take a port between its choice and its use.
         let started = (0..5).find_map(|_| {
-            let port = free_port();
-            Some(Self { port, run: Mutex::new(Run::start(port)?) })
+            let (port, kind) = (free_port(), kind());
+            Some(Self { port, run: Mutex::new(Run::start(port, &kind)?), kind })
         });
         started.expect("redis-server starts; is it installed?")
     }
@@ -79,6 +147,13 @@ impl Server {
         calls.map_or(0, |calls| calls.parse().expect("a number"))
     }
 
+    /// How far it has come in what a master tells its replicas.
+    pub fn replication_offset(&self) -> u64 {
+        let info = self.cli(&["info", "replication"]);
+        let offset = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:")?.trim().parse().ok());
+        offset.expect("every server has one")
+    }
+
     /// Connections stay, and nothing answers.
     pub fn freeze(&self) {
         self.signal("STOP");
@@ -91,22 +166,14 @@ impl Server {
     /// With all it knew.
     pub fn kill(&self) {
         self.signal("KILL");
-        let bound = 1000;
-        let is_down = || TcpStream::connect(("127.0.0.1", self.port)).is_err();
-        assert!(
-            (0..bound).any(|_| is_down() || {
-                std::thread::sleep(Duration::from_millis(5));
-                false
-            }),
-            "it was killed"
-        );
+        wait_until("it is gone", || TcpStream::connect(("127.0.0.1", self.port)).is_err());
     }
 
     /// After [`kill`](Self::kill), on the same port; it knows nothing.
     pub fn restart(&self) {
         let mut run = self.run.lock().expect("no test panics here");
         run.end();
-        *run = Run::start(self.port).expect("its port is free");
+        *run = Run::start(self.port, &self.kind).expect("its port is free");
     }
 
     fn signal(&self, signal: &str) {
@@ -125,10 +192,14 @@ impl Drop for Server {
 }
 
 impl Run {
-    fn start(port: u16) -> Option<Self> {
+    fn start(port: u16, kind: &Kind) -> Option<Self> {
+        let own = &kind.settings;
         let mut watcher = Command::new("sh")
             .args(["-c", SERVE])
-            .env("PORT", port.to_string())
+            .env("SETTINGS", format!("port {port}\nbind 127.0.0.1\nsave \"\"\nappendonly no\n{own}"))
+            .env("MODE", if kind.is_sentinel { "--sentinel" } else { "" })
+            .env("CERTIFICATE", &kind.certificate)
+            .env("PRIVATE_KEY", &kind.private_key)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -136,12 +207,7 @@ impl Run {
         let mut pid = String::new();
         BufReader::new(watcher.stdout.take().expect("it was piped")).read_line(&mut pid).expect("a line is text");
         let mut run = Self { pid: pid.trim_end().to_owned(), watcher };
-        let answers = (0..400).any(|_| {
-            answers(port) || {
-                std::thread::sleep(Duration::from_millis(10));
-                false
-            }
-        });
+        let answers = comes_true(|| answers(port));
         if !answers {
             run.end();
         }
@@ -159,6 +225,20 @@ fn answers(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     let mut pong = [0; 5];
     stream.write_all(b"PING\r\n").and_then(|()| stream.read_exact(&mut pong)).is_ok() && pong == *b"+PONG"
+}
+
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    assert!(comes_true(holds), "did not come true: {what}");
+}
+
+/// Within ten seconds.
+fn comes_true(holds: impl Fn() -> bool) -> bool {
+    (0..1000).any(|_| {
+        holds() || {
+            std::thread::sleep(Duration::from_millis(10));
+            false
+        }
+    })
 }
 
 fn free_port() -> u16 {

@@ -62,6 +62,10 @@ fn refused(error: &DbError, url: &PostgresUrl, limit: Duration) -> StoreError {
     let unavailable = |text: String| StoreError::Unavailable(text);
     match *error.code() {
         SqlState::QUERY_CANCELED => StoreError::Timeout(limit),
+        SqlState::LOCK_NOT_AVAILABLE => unavailable(format!(
+            "somebody else holds a lock in {address} that this needs, and nothing was changed; try again, or see in \
+             pg_stat_activity who holds it"
+        )),
         SqlState::INVALID_PASSWORD => {
             unavailable(format!("PostgreSQL at {address} refuses the password of user `{user}`; check the one in store.url"))
         }

@@ -6,6 +6,7 @@
 //! - `contact` is when the last heartbeat that was answered was *sent*: what was committed before it was notified before its
 //!   answer.
 //! - Nothing here waits for the pool: a revocation is heard also while every other connection is busy.
+//! - A connection that hears nothing is found out: behind a PgBouncer in transaction mode LISTEN succeeds and nothing ever comes.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -127,6 +128,7 @@ struct Listener {
     wire: Wire,
     store: PostgresStore,
     contact: Instant,
+    is_tried: bool,
 }
 
 impl Listener {
@@ -137,13 +139,16 @@ impl Listener {
         let in_words = |error| Failure::Postgres(error).in_words(&store.listen_url, store.timeout);
         let (client, connection) = connected.map_err(in_words)?;
         let wire = Wire { connection, notices: VecDeque::new() };
-        let mut listener = Self { client, wire, store: store.clone(), contact };
+        let mut listener = Self { client, wire, store: store.clone(), contact, is_tried: false };
         listener.ask(async |client| client.batch_execute("LISTEN hokusai_gateway").await).await?;
         Ok(listener)
     }
 
     /// Returns when something was notified, or after a heartbeat.
     async fn next(&mut self) -> Result<Heard, StoreError> {
+        if !mem::replace(&mut self.is_tried, true) {
+            self.try_to_hear().await?;
+        }
         let beat_at = self.contact + BEAT_EVERY;
         if self.wire.notices.is_empty() {
             // Without news the time for a heartbeat has come.
@@ -158,6 +163,33 @@ impl Listener {
         }
         let count = self.wire.notices.len().min(MOST_AT_ONCE);
         Ok((self.contact, self.wire.notices.drain(..count).collect()))
+    }
+
+    /// Whether what is committed at `store.url` is heard here. Whatever comes proves it, so that no news waits for the proof.
+    async fn try_to_hear(&mut self) -> Result<(), StoreError> {
+        let store = &self.store;
+        // Nothing came although it was told; else it could not be told, which says nothing.
+        let silence = async {
+            let sql = "SELECT pg_notify('hokusai_gateway', 'echo')";
+            let told = store.change(async |transaction| Ok(transaction.execute(sql, &[]).await?)).await;
+            if told.is_ok() {
+                tokio::time::sleep(store.timeout).await;
+            }
+            told.is_ok()
+        };
+        tokio::select! {
+            received = self.wire.receive() => received.map_err(|failure| self.in_words(failure)),
+            was_told = silence => if was_told { Err(self.deaf()) } else { Ok(()) },
+        }
+    }
+
+    fn deaf(&self) -> StoreError {
+        StoreError::Unavailable(format!(
+            "what is changed at {} is not heard at {}: a PgBouncer in transaction mode passes nothing on, nor does another \
+             database; name a direct way to the same database in store.listen_url, or let PgBouncer pool sessions",
+            self.store.url.address(),
+            self.store.listen_url.address()
+        ))
     }
 
     async fn open_questions(&mut self) -> Result<Vec<String>, StoreError> {
@@ -277,6 +309,41 @@ mod tests {
         let first = feed.next().await.unwrap();
         let second = feed.next().await.unwrap();
         assert!(first.contact < second.contact && second.changes.is_empty());
+    }
+
+    /// LISTEN succeeds there too. After each attempt anything may have changed, so that a revocation is seen all the same.
+    #[tokio::test]
+    async fn where_nothing_is_heard_it_is_said_and_anything_may_have_changed_each_time() {
+        let (database, elsewhere) = (SHARED.database(), SHARED.database());
+        for database in [&database, &elsewhere] {
+            store(&database.url()).migrate_up().await.unwrap();
+        }
+        let settings = format!("url = \"{}\"\nlisten_url = \"{}\"\ntimeout = \"300ms\"", database.url(), elsewhere.url());
+        let mut feed = follow(&Store::open(&config(&settings).store)).await;
+        for _ in 0..2 {
+            let says = feed.next().await.unwrap_err().to_string();
+            assert!(says.contains("not heard at") && says.contains(elsewhere.name()) && says.contains("PgBouncer"), "{says}");
+            assert_eq!(feed.next().await.unwrap().changes, [Change::Anything]);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_change_is_heard_at_once_although_every_connection_is_busy() {
+        let database = SHARED.database();
+        let store = Store::open(&config(&format!("url = \"{}\"\npool_size = 1\ntimeout = \"20s\"", database.url())).store);
+        store.migrate_up().await.unwrap();
+        let mut feed = follow(&store).await;
+        let Store::Postgres(busy) = &store else { panic!("{store:?}") };
+        let never = busy.read(async |client| Ok(client.execute("SELECT pg_sleep(60)", &[]).await?));
+        let heard = async {
+            database.sql("TRUNCATE api_keys CASCADE");
+            feed.next().await.unwrap().changes
+        };
+        tokio::select! {
+            biased;
+            slept = never => panic!("{slept:?}"),
+            changes = heard => assert_eq!(changes, [Change::Anything]),
+        }
     }
 
     #[tokio::test]

@@ -37,7 +37,7 @@ impl PostgresStore {
         let (hour, debt) = request.debt.map(|debt| (bigint(debt.hour.number()), bigint(debt.requests))).unzip();
         let arguments: [&(dyn ToSql + Sync); 10] =
             [&key_id, &spool_id, &question, &request.is_spooled, &limit, &wanted, &ended, &spent, &hour, &debt];
-        self.change_at_once(async |client| {
+        self.change(async |client| {
             let statement = client.prepare_cached("SELECT * FROM api_key_lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)").await?;
             Ok(lease_reply(id, &client.query_one(&statement, &arguments).await?))
         })
@@ -52,7 +52,7 @@ impl PostgresStore {
         let (leases, spent): (Vec<_>, Vec<_>) = news.iter().map(|news| of_lease(news).unzip()).unzip();
         let finished: Vec<_> = news.iter().map(|(_, report)| report.lease.map(|lease| lease.finished)).collect();
         let (hours, debts): (Vec<_>, Vec<_>) = news.iter().map(|news| of_debt(news).unzip()).unzip();
-        self.change_at_once(async |client| {
+        self.change(async |client| {
             let statement = client.prepare_cached("SELECT api_key_settle_all($1, $2, $3, $4, $5, $6, $7)").await?;
             let told = client.query_one(&statement, &[&spool_id, &keys, &leases, &spent, &finished, &hours, &debts]).await?;
             Ok(told.get(0))
@@ -74,7 +74,7 @@ impl PostgresStore {
     }
 
     pub async fn reset_hour(&self, key_id: &KeyId) -> Result<(), StoreError> {
-        self.change_at_once(async |client| {
+        self.change(async |client| {
             client.query_one("SELECT api_key_reset_hour($1)", &[&key_id.as_str()]).await?;
             Ok(())
         })

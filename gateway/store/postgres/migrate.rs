@@ -1,7 +1,8 @@
 //! The tables: brought up, taken down, looked at. The statements stand in `sql/postgres/`, and each file records itself.
 //!
 //! What must stay true here: a migration is applied wholly or not at all, and once, whoever else migrates at the same time. No
-//! gateway makes tables by itself: they are shared, and their owner says when.
+//! gateway makes tables by itself: they are shared, and their owner says when. And none works with a database that cannot keep
+//! every text: one path with an odd letter would hold up all usage behind it.
 
 use deadpool_postgres::{GenericClient, Transaction};
 use tokio_postgres::Row;
@@ -26,6 +27,7 @@ const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(7305808869)";
 
 impl PostgresStore {
     pub async fn ensure_migrated(&self) -> Result<(), StoreError> {
+        self.read(async |client| self.refuse_other_than_utf8(client).await).await?;
         let recorded = self.read(async |client| recorded(client).await).await?;
         migrations::refuse_newer(&MIGRATIONS, &recorded, &self.url.address())?;
         match MIGRATIONS.iter().find(|migration| !is_recorded(&recorded, migration)) {
@@ -73,6 +75,7 @@ impl PostgresStore {
 
     /// Whether it was not there before.
     async fn apply(&self, transaction: &Transaction<'_>, migration: &Migration) -> Result<bool, Failure> {
+        self.refuse_other_than_utf8(transaction).await?;
         transaction.execute(ONE_AT_A_TIME, &[]).await?;
         let recorded = recorded(transaction).await?;
         migrations::refuse_newer(&MIGRATIONS, &recorded, &self.url.address())?;
@@ -81,6 +84,19 @@ impl PostgresStore {
         }
         transaction.batch_execute(migration.up).await.map_err(|error| self.cannot_make(error))?;
         Ok(true)
+    }
+
+    /// SQL_ASCII keeps bytes that are no text, the others lack most letters. An encoding is for good.
+    async fn refuse_other_than_utf8(&self, client: &impl GenericClient) -> Result<(), Failure> {
+        let encoding: String = client.query_one("SELECT current_setting('server_encoding')", &[]).await?.get(0);
+        match encoding.as_str() {
+            "UTF8" => Ok(()),
+            _ => Err(Failure::Ours(StoreError::Schema(format!(
+                "database {} is encoded in {encoding}, and keys and usage need UTF8; make another by CREATE DATABASE … ENCODING \
+                 'UTF8' TEMPLATE template0, and name it in `store.url`",
+                self.url.address()
+            )))),
+        }
     }
 
     fn cannot_make(&self, error: tokio_postgres::Error) -> Failure {
@@ -228,6 +244,20 @@ mod tests {
         let url = database.url().replace("postgres@", "reader@");
         let says = says(postgres_store(&url).migrate_up().await);
         assert!(says.contains("`reader` may not create tables") && says.contains("GRANT CREATE"), "{says}");
+    }
+
+    #[tokio::test]
+    async fn a_database_that_cannot_keep_every_text_is_refused_with_tables_and_without() {
+        for encoding in ["SQL_ASCII", "LATIN1"] {
+            let database = SHARED.database_with(&format!("ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"));
+            let store = postgres_store(&database.url());
+            let of_up = says(store.migrate_up().await);
+            assert!(of_up.contains(encoding) && of_up.contains("ENCODING 'UTF8'"), "{of_up}");
+            assert_eq!(database.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"), "0");
+            database.sql(MIGRATIONS[0].up);
+            assert_eq!(says(store.ensure_migrated().await), of_up);
+            assert_eq!(store.migrate_down().await.unwrap(), ["api_keys"], "they can be taken back");
+        }
     }
 
     #[tokio::test]

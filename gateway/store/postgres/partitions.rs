@@ -3,11 +3,13 @@
 //! What must stay true here:
 //! - A row always has a place. What has no partition of its day goes to the default one and moves when the day gets its own, so
 //!   a gateway that may make no tables, or came too late, loses nothing.
+//! - A gateway that may make none says so once and leaves it to the owner of the tables: that is no failure.
 //! - Whoever changes the partitions holds the table against others who do (SHARE UPDATE EXCLUSIVE) first, then locks from the
 //!   table downwards, as readers and writers do, so nobody waits in a circle.
 //! - A lock that holds up readers or writers is waited for `LOCK_TIMEOUT` at most: they would queue behind.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use deadpool_postgres::Transaction;
@@ -25,9 +27,13 @@ const DAYS_AHEAD: u64 = 7;
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 const DAY_MILLIS: u64 = 24 * 60 * 60 * 1000;
 
-/// Days whose partitions this gateway has seen to: made, or left to the default one.
+/// What this gateway knows of them.
 #[derive(Default)]
-pub(super) struct KnownDays(Mutex<BTreeSet<Day>>);
+pub(super) struct Partitions {
+    /// Days that were seen to: made, or left to the default one.
+    known_days: Mutex<BTreeSet<Day>>,
+    left_to_owner: AtomicBool,
+}
 
 /// Since the epoch, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +42,9 @@ struct Day(u64);
 impl PostgresStore {
     /// Makes the partitions of today and the days to come, and of days whose rows the default one had to take.
     pub async fn make_room_for_usage(&self, now: Timestamp) -> Result<(), StoreError> {
+        if !self.may_make_partitions().await? {
+            return Ok(());
+        }
         let today = Day::containing(now).0;
         for day in (today..=today + DAYS_AHEAD).map(Day) {
             if !self.has_table(day).await? {
@@ -52,12 +61,8 @@ impl PostgresStore {
 
     /// The same for the days of these rows alone. A failure is no reason not to write them.
     pub(super) async fn make_partitions_for(&self, rows: &UsageBatch) {
-        for day in self.known_days.note(rows) {
-            let made = match self.has_table(day).await {
-                Ok(false) => self.change(async |transaction| make(transaction, day).await).await.map(drop),
-                looked => looked.map(drop),
-            };
-            if let Err(error) = made {
+        for day in self.partitions.note(rows) {
+            if let Err(error) = self.make_partition_if_missing(day).await {
                 tracing::warn!(%error, "no partition {} could be made yet; api_key_usage_default takes its rows", day.table());
             }
         }
@@ -76,6 +81,31 @@ impl PostgresStore {
             rows += self.overhaul(async |transaction| drop_partition(transaction, &table).await).await?;
         }
         Ok(rows)
+    }
+
+    async fn make_partition_if_missing(&self, day: Day) -> Result<(), StoreError> {
+        if !self.has_table(day).await? && self.may_make_partitions().await? {
+            self.change(async |transaction| make(transaction, day).await).await?;
+        }
+        Ok(())
+    }
+
+    /// Told when it has changed.
+    async fn may_make_partitions(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT pg_has_role(relowner, 'USAGE') AND coalesce(has_schema_privilege(current_schema(), 'CREATE'), FALSE) \
+                   FROM pg_class WHERE oid = 'api_key_usage'::regclass";
+        let may: bool = self.read(async |client| Ok(client.query_one(sql, &[]).await?.get(0))).await?;
+        let was_left_to_owner = self.partitions.left_to_owner.swap(!may, Ordering::Relaxed);
+        match (may, was_left_to_owner) {
+            (false, false) => tracing::warn!(
+                user = self.url.user(),
+                "this user does not own api_key_usage: its rows go to api_key_usage_default until the owner runs `cleanup`, \
+                 which makes the partitions of a week (docs/postgresql.md)"
+            ),
+            (true, true) => tracing::info!(user = self.url.user(), "this user makes the partitions of api_key_usage now"),
+            _ => {}
+        }
+        Ok(may)
     }
 
     async fn has_table(&self, day: Day) -> Result<bool, StoreError> {
@@ -132,10 +162,10 @@ async fn exists(transaction: &Transaction<'_>, table: &str) -> Result<bool, Fail
     Ok(transaction.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await?.get(0))
 }
 
-impl KnownDays {
+impl Partitions {
     /// The days of these rows that were not known before.
     fn note(&self, rows: &UsageBatch) -> Vec<Day> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known_days.lock().unwrap_or_else(PoisonError::into_inner);
         let days: BTreeSet<Day> = rows.iter().map(|row| Day::containing(row.timestamp)).collect();
         days.into_iter().filter(|day| known.insert(*day)).collect()
     }

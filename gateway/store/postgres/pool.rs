@@ -3,9 +3,10 @@
 //! What must stay true here:
 //! - A question is answered within `timeout`, getting a connection included. A connection that failed, whose question was not
 //!   answered in time, or whose asker left, is closed and not used again.
-//! - A change is one transaction. The server ends it by itself when a statement takes too long or the gateway falls silent in
-//!   its midst, so that a frozen gateway holds no lock for long. The limits hold for the transaction alone: behind a PgBouncer
-//!   a connection is shared with others, and nothing of ours may stay on it.
+//! - A change is one transaction. The server ends it by itself when a statement takes too long, waits too long for a lock, or the
+//!   gateway falls silent in its midst, so that a frozen gateway holds no lock for long. What was given up here is never done
+//!   later over there, for nobody is left to commit it. The limits hold for the transaction alone: behind a PgBouncer a
+//!   connection is shared with others, and nothing of ours may stay on it.
 //! - What a change answered is on the disk of the server.
 //! - Connections live on the runtime that asks first: questions are asked on one runtime, the background's.
 
@@ -18,7 +19,7 @@ use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, Recycli
 use tokio_postgres::error::SqlState;
 
 use super::errors::Failure;
-use super::partitions::KnownDays;
+use super::partitions::Partitions;
 use super::servers::Servers;
 use crate::clock;
 use crate::config::{self, PostgresUrl};
@@ -35,7 +36,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(25);
 pub struct PostgresStore {
     pool: Pool,
     pub(super) timeout: Duration,
-    pub(super) known_days: Arc<KnownDays>,
+    pub(super) partitions: Arc<Partitions>,
     pub(super) url: Arc<PostgresUrl>,
     /// Where changes are listened for.
     pub(super) listen_url: Arc<PostgresUrl>,
@@ -52,19 +53,11 @@ impl PostgresStore {
         let listen_servers = if config.listen_url.is_some() { Servers::of(&listen_url, timeout) } else { servers.clone() };
         let manager = Manager::from_connect(url.connection.clone(), servers, recycle);
         let pool = Pool::builder(manager).max_size(config.pool_size.get()).build().expect("a pool without timeouts of its own");
-        Self { pool, timeout, known_days: Arc::default(), url, listen_url, listen_servers }
+        Self { pool, timeout, partitions: Arc::default(), url, listen_url, listen_servers }
     }
 
     /// One statement that changes nothing.
     pub(super) async fn read<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T, Failure>) -> Result<T, StoreError> {
-        self.ask(self.timeout, async |client| question(client).await).await
-    }
-
-    /// One statement that changes something: a transaction by itself, which the server ends however the gateway fares.
-    pub(super) async fn change_at_once<T>(
-        &self,
-        question: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
-    ) -> Result<T, StoreError> {
         self.ask(self.timeout, async |client| question(client).await).await
     }
 
@@ -165,9 +158,13 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
+/// A lock is waited for half of the time, so that the server's word comes before our patience ends.
 fn limits(limit: Duration) -> String {
-    let millis = limit.as_millis();
-    format!("SET LOCAL statement_timeout = {millis}; SET LOCAL idle_in_transaction_session_timeout = {millis}")
+    let (millis, for_a_lock) = (limit.as_millis(), (limit.as_millis() / 2).max(1));
+    format!(
+        "SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {for_a_lock}; \
+         SET LOCAL idle_in_transaction_session_timeout = {millis}"
+    )
 }
 
 /// A connection with a question under way. Dropped before the answer came, it closes.
@@ -205,9 +202,9 @@ impl DerefMut for Lent {
 mod tests {
     use super::*;
     use crate::model::key_hash::KeyHash;
-    use crate::store::Store;
     use crate::store::testing::postgres_server::{Database, SHARED};
     use crate::store::testing::{add_key, config, postgres_store};
+    use crate::store::{JournalPosition, Store};
 
     async fn migrated() -> Database<'static> {
         let database = SHARED.database();
@@ -255,20 +252,61 @@ mod tests {
         assert!(matches!(&behind, Err(StoreError::Unavailable(says)) if says.contains("pool_size")), "{behind:?}");
     }
 
+    const IN_A_TRANSACTION: &str =
+        "SELECT count(*) FROM pg_stat_activity WHERE xact_start IS NOT NULL AND datname = current_database()";
+
+    async fn number(store: &PostgresStore, question: &'static str) -> i64 {
+        store.read(async |client| Ok(client.query_one(question, &[]).await?.get(0))).await.unwrap()
+    }
+
+    /// Each kind of change meets a lock on what it needs; none is done once the lock is gone.
     #[tokio::test]
-    async fn the_server_ends_a_change_that_waits_too_long_for_a_lock() {
+    async fn a_change_that_waits_too_long_for_a_lock_is_ended_by_the_server_and_never_done() {
         let database = migrated().await;
         let id = add_key(&postgres_store(&database.url()), "k").await;
-        let (patient, hasty) = (store(&database, 1, "20s"), store(&database, 1, "300ms"));
-        let lock = patient.change(async |transaction| {
-            transaction.execute("SELECT 1 FROM api_keys FOR UPDATE", &[]).await?;
-            let refused = hasty.revoke_key(&id, clock::now()).await;
-            assert!(matches!(refused, Err(StoreError::Timeout(_))), "{refused:?}");
+        let hour = "INSERT INTO api_key_hours SELECT key_id, floor(extract(epoch FROM now()) / 3600), 7 FROM api_keys";
+        database.sql(hour);
+        let (patient, hasty) = (store(&database, 1, "20s"), store(&database, 1, "500ms"));
+        let held = patient.change(async |transaction| {
+            transaction.batch_execute("LOCK TABLE api_keys, api_key_hours, api_key_usage_positions").await?;
+            let (spool, upto) = ("spool", JournalPosition { segment: 1, offset: 1 });
+            let refusals = [
+                hasty.revoke_key(&id, clock::now()).await.map(drop),
+                hasty.reset_hour(&id).await,
+                hasty.write_usage(spool, None, upto, Arc::default()).await.map(drop),
+            ];
+            for refusal in refusals {
+                assert!(matches!(&refusal, Err(StoreError::Unavailable(says)) if says.contains("lock")), "{refusal:?}");
+            }
             let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-            while transaction.query_one(waiting, &[]).await?.get::<_, i64>(0) > 0 {}
+            assert_eq!(transaction.query_one(waiting, &[]).await?.get::<_, i64>(0), 0);
             Ok(())
         });
-        lock.await.unwrap();
+        held.await.unwrap();
+        let left = "SELECT (SELECT used FROM api_key_hours), (SELECT is_active FROM api_keys), (SELECT count(*) FROM \
+                    api_key_usage_positions)";
+        assert_eq!(database.sql(left), "7|t|0");
+    }
+
+    /// As a command that is interrupted. The server notices only when it wants to answer.
+    #[tokio::test]
+    async fn a_change_whose_asker_left_while_it_waited_for_a_lock_is_never_done() {
+        let database = migrated().await;
+        let id = add_key(&postgres_store(&database.url()), "k").await;
+        database.sql("INSERT INTO api_key_hours SELECT key_id, floor(extract(epoch FROM now()) / 3600), 7 FROM api_keys");
+        let [patient, leaving, observer] = [1; 3].map(|pool_size| store(&database, pool_size, "20s"));
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        let held = patient.change(async |transaction| {
+            transaction.batch_execute("LOCK TABLE api_key_hours").await?;
+            let waits = async { while number(&observer, waiting).await == 0 {} };
+            tokio::select! {
+                reset = leaving.reset_hour(&id) => panic!("{reset:?}"),
+                () = waits => Ok(()),
+            }
+        });
+        held.await.unwrap();
+        while number(&observer, IN_A_TRANSACTION).await > 1 {}
+        assert_eq!(database.sql("SELECT used FROM api_key_hours"), "7");
     }
 
     #[tokio::test]

@@ -261,7 +261,7 @@ mod tests {
         let mut after = None;
         let keys: Vec<String> = (0..100).map(|n| format!("key_{n}")).collect();
         for number in 1..=20 {
-            let rows = batch((0..5000).map(|n| row(&keys[n as usize % 100], NOW.plus(Duration::from_millis(n)))));
+            let rows = batch(keys.iter().cycle().zip(0..5000).map(|(key, n)| row(key, NOW.plus(Duration::from_millis(n)))));
             let began = clock::monotonic();
             after = Some(store.write_usage("spool", after, at(number), rows).await.unwrap());
             eprintln!("{:.0} rows/s", 5000.0 / began.elapsed().as_secs_f64());
