@@ -16,6 +16,7 @@ use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::listen::accept::Acceptor;
 use crate::listen::bind::Bound;
+use crate::listen::proxy_protocol::Refused;
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::{Live, Worker};
 use crate::upstream::pool::Pool;
@@ -41,6 +42,7 @@ struct Shared<'a> {
     usage: Option<&'a Usage>,
     metrics: &'a Arc<Metrics>,
     connections: Arc<Semaphore>,
+    refused: Arc<Refused>,
 }
 
 impl Workers {
@@ -56,7 +58,7 @@ impl Workers {
     ) -> io::Result<Self> {
         let rules = &live.config.server;
         let connections = Arc::new(Semaphore::new(rules.max_connections));
-        let shared = Shared { lookup, limiter, usage, metrics, connections };
+        let shared = Shared { lookup, limiter, usage, metrics, connections, refused: Arc::default() };
         let (drain, drained) = watch::channel(None);
         let mut workers = Self { threads: Vec::new(), tasks: Vec::new(), drain, ended: Vec::new(), cut: 0 };
         for (number, sockets) in by_worker(bound, rules.workers.get()).into_iter().enumerate() {
@@ -115,6 +117,7 @@ impl Shared<'_> {
                 listener: TcpListener::from_std(socket)?,
                 worker: Arc::clone(worker),
                 connections: Arc::clone(&self.connections),
+                refused: Arc::clone(&self.refused),
                 open: self.metrics.listener(&address.to_string()),
                 metrics: Arc::clone(self.metrics),
             })

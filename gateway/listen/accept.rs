@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection;
+use super::proxy_protocol::{self, Refused};
 use crate::model::address::PeerAddr;
 use crate::observe::metrics::{Gauge, Metrics};
 use crate::proxy::worker::Worker;
@@ -23,6 +24,8 @@ pub struct Acceptor {
     pub worker: Arc<Worker>,
     /// One permit per open connection, of all workers together.
     pub connections: Arc<Semaphore>,
+    /// Connections without the PROXY protocol header that they should have.
+    pub refused: Arc<Refused>,
     /// The number of this listener's open connections.
     pub open: Arc<Gauge>,
     pub metrics: Arc<Metrics>,
@@ -80,13 +83,15 @@ impl Acceptor {
         }
     }
 
-    fn serve(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    fn serve(&self, mut stream: TcpStream, permit: OwnedSemaphorePermit) {
         let Ok(peer) = stream.peer_addr() else { return };
-        let (worker, open) = (Arc::clone(&self.worker), self.open.hold());
+        let (worker, open, refused) = (Arc::clone(&self.worker), self.open.hold(), Arc::clone(&self.refused));
         self.worker.tasks.spawn(async move {
             // Small answers go out at once.
             let _ = stream.set_nodelay(true);
-            connection::serve(stream, PeerAddr::new(peer), worker).await;
+            if let Some(peer) = proxy_protocol::peer(&mut stream, PeerAddr::new(peer), &worker, &refused).await {
+                connection::serve(stream, peer, worker).await;
+            }
             drop((open, permit));
         });
     }

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::guarded_io::GuardedIo;
+use super::proxy_protocol;
 use crate::clock;
 use crate::config::{Scheme, Server};
 use crate::model::address::PeerAddr;
@@ -27,7 +28,7 @@ use crate::proxy::unparsed;
 use crate::proxy::worker::Worker;
 
 /// How long a kept-alive connection without a request is left open once the gateway drains: a request may be on its way.
-const DRAIN_IDLE: Duration = Duration::from_secs(2);
+pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(2);
 /// How long a client is given to take its last answer while it still sends.
 const LINGER: Duration = Duration::from_secs(3);
 /// hyper's parser has its own bound on a head; the gateway judges URI and headers apart, with an answer for each.
@@ -59,7 +60,10 @@ pub async fn serve(stream: TcpStream, peer: PeerAddr, worker: Arc<Worker>) {
     }
     let failure = match overdue {
         Some(Overdue::Head) => Some(Failure::RequestTimeout),
-        _ => refused.map(|status| unparsed::failure(status, &parts.read_buf, rules)),
+        _ => refused.map(|status| match proxy_protocol::is_announced(&parts.read_buf) {
+            true => Failure::BadRequest("a PROXY protocol header is not accepted from this address"),
+            false => unparsed::failure(status, &parts.read_buf, rules),
+        }),
     };
     if let Some(failure) = &failure {
         let _ = stream.write_all(&unparsed::answer(failure, &worker, &client)).await;

@@ -18,6 +18,7 @@ mod least_rights;
 mod limits;
 mod operations;
 mod postgres;
+mod proxy_protocol;
 mod redis;
 mod redis_kinds;
 mod retry;

@@ -87,8 +87,8 @@ impl PostgresStore {
     ) -> Result<T, StoreError> {
         self.ask(limit, async |client| {
             let begin = begin(limit);
-            let (begun, answer) = future::join(client.batch_execute(&begin), question(client)).await;
-            let answer = begun.map_err(Failure::from).and(answer);
+            let (started, answer) = future::join(client.batch_execute(&begin), question(client)).await;
+            let answer = started.map_err(Failure::from).and(answer);
             match answer {
                 Ok(_) => client.batch_execute("COMMIT").await?,
                 // A connection that is broken has rolled back already. Else the locks are gone before anybody hears of the failure.
