@@ -91,7 +91,7 @@ impl<'a> Exchange<'a> {
             return Ok(Response::new(AnswerBody::own(Bytes::from_static(b"ok\n"))));
         }
 
-        let scheme = target::scheme(request.headers(), peer_is_trusted, self.client.scheme);
+        let scheme = target::scheme(request.headers(), peer_is_trusted, &config.client_address, self.client.scheme);
         let (route, facts) = self.take_route(&request, scheme)?;
         if let Some(preflight) = route.cors.as_ref().and_then(|rules| cors::preflight(request.method(), request.headers(), rules))
         {

@@ -9,6 +9,7 @@ mod client_address;
 mod credentials;
 mod deadlines;
 mod drain;
+mod forwarded;
 mod framing;
 mod full_disk;
 mod harness;
