@@ -41,6 +41,8 @@ pub struct Server {
     pub max_headers: usize,
     pub max_uri_bytes: usize,
     pub max_connections: usize,
+    /// `None`: no limit. Trusted proxies have none.
+    pub max_connections_per_address: Option<NonZeroUsize>,
     /// Trusted proxies begin each connection with a PROXY protocol header.
     pub proxy_protocol: bool,
 }
@@ -71,6 +73,7 @@ pub(super) fn read_server(section: &mut Section<'_>) -> Server {
         // hyper refuses longer ones by itself (`http::uri::MAX_LEN` is 65534).
         max_uri_bytes: section.text("max_uri_bytes", "16KiB", size("1B"..="65534B")),
         max_connections: section.integer("max_connections", 65536, 1..=10_000_000),
+        max_connections_per_address: NonZeroUsize::new(section.integer("max_connections_per_address", 0, 0..=10_000_000)),
         proxy_protocol: section.flag("proxy_protocol", false),
     }
 }

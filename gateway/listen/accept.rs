@@ -10,7 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection;
+use super::per_address::{Counted, PerAddress};
 use super::proxy_protocol::{self, Refused};
+use crate::client_address::is_trusted;
 use crate::model::address::PeerAddr;
 use crate::observe::metrics::{Gauge, Metrics};
 use crate::proxy::worker::Worker;
@@ -26,6 +28,7 @@ pub struct Acceptor {
     pub connections: Arc<Semaphore>,
     /// Connections without the PROXY protocol header that they should have.
     pub refused: Arc<Refused>,
+    pub per_address: Arc<PerAddress>,
     /// The number of this listener's open connections.
     pub open: Arc<Gauge>,
     pub metrics: Arc<Metrics>,
@@ -85,14 +88,32 @@ impl Acceptor {
 
     fn serve(&self, mut stream: TcpStream, permit: OwnedSemaphorePermit) {
         let Ok(peer) = stream.peer_addr() else { return };
-        let (worker, open, refused) = (Arc::clone(&self.worker), self.open.hold(), Arc::clone(&self.refused));
+        let (worker, open) = (Arc::clone(&self.worker), self.open.hold());
+        let (refused, per_address) = (Arc::clone(&self.refused), Arc::clone(&self.per_address));
         self.worker.tasks.spawn(async move {
             // Small answers go out at once.
             let _ = stream.set_nodelay(true);
-            if let Some(peer) = proxy_protocol::peer(&mut stream, PeerAddr::new(peer), &worker, &refused).await {
+            if let Some(peer) = proxy_protocol::peer(&mut stream, PeerAddr::new(peer), &worker, &refused).await
+                && let Ok(counted) = count(peer, &worker, &per_address)
+            {
                 connection::serve(stream, peer, worker).await;
+                drop(counted);
             }
             drop((open, permit));
         });
     }
 }
+
+/// To be kept as long as the connection, where its address has a limit.
+fn count(peer: PeerAddr, worker: &Worker, per_address: &Arc<PerAddress>) -> Result<Option<Counted>, TooMany> {
+    let live = worker.live.load();
+    match live.config.server.max_connections_per_address {
+        Some(limit) if !is_trusted(peer.ip(), &live.config.client_address) => {
+            per_address.enter(peer, limit).map(Some).ok_or(TooMany)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The address has as many connections as it may.
+struct TooMany;

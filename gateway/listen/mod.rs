@@ -4,4 +4,5 @@ pub mod accept;
 pub mod bind;
 pub mod connection;
 mod guarded_io;
+pub mod per_address;
 pub mod proxy_protocol;

@@ -20,6 +20,7 @@ mod limits;
 mod operations;
 mod postgres;
 mod proxy_protocol;
+mod rates;
 mod redis;
 mod redis_kinds;
 mod retry;
