@@ -17,7 +17,8 @@ fn database_of_an_owner() -> Database<'static> {
 
 fn as_role(role: &str, database: &Database<'_>, upstream: &Upstream) -> Gateway {
     let url = database.url().replace("postgres@", &format!("{role}@"));
-    Gateway::stopped(upstream.address(), &format!("store.url = \"{url}\""))
+    // Patient, since all is about rights here: on a busy machine a database may take its time.
+    Gateway::stopped(upstream.address(), &format!("[store]\nurl = \"{url}\"\ntimeout = \"10s\""))
 }
 
 /// As they stand in the documentation.
