@@ -77,10 +77,8 @@ fn the_example_shows_the_defaults() {
     let shown = parse(&format!("{routes}{}", sections(&example))).expect("the example is valid");
     // These tables mean something by being there; the files of the one have no defaults.
     let tls = example.lines().skip_while(|line| *line != "[server.tls]").take_while(|line| *line != "[admin]");
-    let named: String = tls
-        .filter(|line| !line.starts_with("listen") && !line.starts_with("client_certificates"))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let is_named = |line: &&str| !line.starts_with("listen") && !line.starts_with("client_certificates");
+    let named = tls.filter(is_named).collect::<Vec<_>>().join("\n");
     let default = parse(&format!("{routes}[redis]\n{named}")).expect("a minimal file is valid");
     assert_eq!(format!("{shown:#?}"), format!("{default:#?}"));
 }

@@ -47,7 +47,7 @@ async fn shake(stream: TcpStream, tls: &Tls, client: &Client, worker: &Arc<Worke
 }
 
 async fn refuse_cleartext(stream: TcpStream, client: &Client, worker: &Arc<Worker>) {
-    let failure = Failure::BadRequest("This port speaks HTTPS; the request came in cleartext.");
+    let failure = Failure::BadRequest("this port speaks HTTPS, and the request came in cleartext");
     let answer = unparsed::answer(&failure, worker, client);
     connection::end_with(ClientStream::Plain(stream), &answer).await;
 }

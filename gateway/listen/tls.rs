@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use rustls::crypto::ring::Ticketer;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
-use crate::certificates::{Certificate, FileError, load_authorities, provider};
+use crate::certificates::{Certificate, CertificateFiles, FileError, load_authorities, provider};
 use crate::clock;
 use crate::config::{self, ClientCertificates};
 use crate::drain::Tasks;
@@ -84,7 +84,7 @@ impl Tls {
 }
 
 fn load(rules: &config::Tls) -> Result<Arc<ServerConfig>, FileError> {
-    let certificates = rules.certificates.iter().map(|files| files.load()).collect::<Result<Vec<_>, _>>()?;
+    let certificates = rules.certificates.iter().map(CertificateFiles::load).collect::<Result<Vec<_>, _>>()?;
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("the provider speaks the default versions");
@@ -116,7 +116,7 @@ fn tell_expiry(certificate: &Certificate, file: &Path) {
 
 fn stamps(rules: &config::Tls) -> Vec<Option<Stamp>> {
     let pairs = rules.certificates.iter().flat_map(|files| [&files.certificate, &files.private_key]);
-    let stamp = |path: &std::path::PathBuf| {
+    let stamp = |path: &PathBuf| {
         let metadata = std::fs::metadata(path).ok()?;
         Some((metadata.mtime(), metadata.mtime_nsec(), metadata.size(), metadata.ino()))
     };
