@@ -4,3 +4,7 @@ pub mod accept;
 pub mod bind;
 pub mod connection;
 mod guarded_io;
+mod handshake;
+mod http2;
+mod timer;
+pub mod tls;
