@@ -9,12 +9,16 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connection;
 use super::per_address::{Counted, PerAddress};
 use super::proxy_protocol::{self, Refused};
+use super::tls::Tls;
+use super::{connection, handshake};
 use crate::client_address::is_trusted;
+use crate::config::Scheme;
 use crate::model::address::PeerAddr;
 use crate::observe::metrics::{Gauge, Metrics};
+use crate::proxy::client::Client;
+use crate::proxy::client_stream::ClientStream;
 use crate::proxy::worker::Worker;
 
 /// After an error, as when the process has no file descriptors left.
@@ -23,6 +27,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub struct Acceptor {
     pub listener: TcpListener,
+    /// `None`: cleartext.
+    pub tls: Option<Arc<Tls>>,
     pub worker: Arc<Worker>,
     /// One permit per open connection, of all workers together.
     pub connections: Arc<Semaphore>,
@@ -88,7 +94,7 @@ impl Acceptor {
 
     fn serve(&self, mut stream: TcpStream, permit: OwnedSemaphorePermit) {
         let Ok(peer) = stream.peer_addr() else { return };
-        let (worker, open) = (Arc::clone(&self.worker), self.open.hold());
+        let (worker, tls, open) = (Arc::clone(&self.worker), self.tls.clone(), self.open.hold());
         let (refused, per_address) = (Arc::clone(&self.refused), Arc::clone(&self.per_address));
         self.worker.tasks.spawn(async move {
             // Small answers go out at once.
@@ -96,7 +102,12 @@ impl Acceptor {
             if let Some(peer) = proxy_protocol::peer(&mut stream, PeerAddr::new(peer), &worker, &refused).await
                 && let Ok(counted) = count(peer, &worker, &per_address)
             {
-                connection::serve(stream, peer, worker).await;
+                let client = |scheme| Arc::new(Client::new(peer, scheme));
+                match tls {
+                    None => connection::serve(ClientStream::Plain(stream), client(Scheme::Http), worker).await,
+                    // Boxed, since its state would make every connection larger.
+                    Some(tls) => Box::pin(handshake::serve(stream, tls, client(Scheme::Https), worker)).await,
+                }
                 drop(counted);
             }
             drop((open, permit));

@@ -7,21 +7,21 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
 use super::guarded_io::GuardedIo;
-use super::proxy_protocol;
+use super::timer::Timer;
+use super::{http2, proxy_protocol};
 use crate::clock;
-use crate::config::{Scheme, Server};
-use crate::model::address::PeerAddr;
+use crate::config::Server;
 use crate::proxy::client::{Client, Overdue, Phase};
+use crate::proxy::client_stream::ClientStream;
 use crate::proxy::failure::Failure;
 use crate::proxy::handle::handle;
 use crate::proxy::unparsed;
@@ -37,10 +37,9 @@ const HEAD_SLACK: usize = 8 * 1024;
 const FREE_HEADERS: usize = 100;
 
 /// Serves one connection to its end.
-pub async fn serve(stream: TcpStream, peer: PeerAddr, worker: Arc<Worker>) {
+pub async fn serve(stream: ClientStream, client: Arc<Client>, worker: Arc<Worker>) {
     let live = worker.live.load_full();
     let rules = &live.config.server;
-    let client = Arc::new(Client::new(peer, Scheme::Http));
     let service = {
         let (worker, client) = (Arc::clone(&worker), Arc::clone(&client));
         service_fn(move |request| handle(request, Arc::clone(&worker), Arc::clone(&client)))
@@ -54,7 +53,11 @@ pub async fn serve(stream: TcpStream, peer: PeerAddr, worker: Arc<Worker>) {
     }
     let parts = http.into_parts();
     let refused = parts.io.refused();
-    let mut stream = parts.io.into_stream();
+    let stream = parts.io.into_stream();
+    if parts.read_buf.starts_with(http2::PREFACE_LINE) && !client.has_asked() {
+        // Never as a later request: before a proxy that shares connections, it would be another client's.
+        return Box::pin(http2::serve(stream, parts.read_buf, client, worker)).await;
+    }
     if let Some(tunnel) = client.take_tunnel() {
         return tunnel.run(stream, parts.read_buf).await;
     }
@@ -66,13 +69,15 @@ pub async fn serve(stream: TcpStream, peer: PeerAddr, worker: Arc<Worker>) {
         }),
     };
     if let Some(failure) = &failure {
-        let _ = stream.write_all(&unparsed::answer(failure, &worker, &client)).await;
-    }
-    if client.was_cut() || overdue == Some(Overdue::Write) {
+        end_with(stream, &unparsed::answer(failure, &worker, &client)).await;
+    } else if client.was_cut() || overdue == Some(Overdue::Write) {
         // An answer that ends with its connection would look whole.
-        let _ = stream.set_zero_linger();
-    } else if failure.is_some() || client.has_unread() {
-        linger(stream).await;
+        let _ = stream.tcp().set_zero_linger();
+    } else if client.has_unread() {
+        end_with(stream, b"").await;
+    } else if let ClientStream::Tls(mut stream) = stream {
+        // Whoever reads until the end must be able to tell it from one that was cut.
+        let _ = timeout(LINGER, stream.shutdown()).await;
     }
 }
 
@@ -90,7 +95,8 @@ async fn run<C>(mut http: Pin<&mut C>, client: &Client, rules: &Server, worker: 
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut timer = Timer { sleep: pin!(sleep_until(clock::monotonic().into())), armed: None };
+    let sleep = pin!(sleep_until(clock::monotonic().into()));
+    let mut timer = Timer::new(sleep);
     let mut stopping = pin!(worker.tasks.stopping());
     let mut drain_until = None;
     let mut listening = false;
@@ -126,34 +132,14 @@ where
     .await
 }
 
-/// One timer for every deadline of a connection. It is set again only for an earlier one: a later one is seen when it fires.
-struct Timer<'a> {
-    sleep: Pin<&'a mut Sleep>,
-    armed: Option<Instant>,
-}
-
-impl Timer<'_> {
-    fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
-        if self.armed.is_none_or(|armed| deadline < armed) {
-            self.armed = Some(deadline);
-            self.sleep.as_mut().reset(deadline.into());
-        }
-        let fired = self.sleep.as_mut().poll(context);
-        if fired.is_ready() {
-            self.armed = None;
-        }
-        fired
-    }
-}
-
-/// Says that no more will come, and reads what the client still sends until it has done the same, within a bound.
-async fn linger(mut stream: TcpStream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let drained = async {
+/// Says the last, and that no more will come; reads what the client still sends until it has done the same, within a bound.
+pub(super) async fn end_with(mut stream: ClientStream, answer: &[u8]) {
+    let ended = async {
+        stream.write_all(answer).await?;
+        stream.shutdown().await?;
         let mut scrap = vec![0; 16 * 1024];
-        while stream.read(&mut scrap).await.is_ok_and(|bytes| bytes > 0) {}
+        while stream.read(&mut scrap).await? > 0 {}
+        Ok::<_, std::io::Error>(())
     };
-    let _ = timeout(LINGER, drained).await;
+    let _ = timeout(LINGER, ended).await;
 }

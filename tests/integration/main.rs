@@ -27,5 +27,6 @@ mod retry;
 mod routing;
 mod rules;
 mod streaming;
+mod tls;
 mod upstream_framing;
 mod usage;
