@@ -12,6 +12,7 @@ mod drain;
 mod framing;
 mod full_disk;
 mod harness;
+mod http2;
 mod identity;
 mod leases;
 mod least_rights;

@@ -103,11 +103,13 @@ async fn run(stream: impl Future<Output = ()>, client: &Client, rules: &Server) 
                 }
                 overdue = Some(what).filter(|_| clock::monotonic() >= deadline);
             }
-            if overdue == Some(Overdue::Upstream) && client.tell_overdue_head() {
-                continue;
+            if overdue != Some(Overdue::Upstream) {
+                return Poll::Ready(());
             }
-            client.cut_answer();
-            return Poll::Ready(());
+            if !client.tell_overdue_head() {
+                client.cut_answer();
+                return Poll::Ready(());
+            }
         }
     })
     .await;
