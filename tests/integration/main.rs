@@ -13,6 +13,7 @@ mod forwarded;
 mod framing;
 mod full_disk;
 mod harness;
+mod http2;
 mod identity;
 mod leases;
 mod least_rights;

@@ -6,6 +6,7 @@ pub mod client;
 pub mod faketime;
 pub mod fleet;
 pub mod gateway;
+pub mod http2;
 pub mod postgres;
 pub mod redis;
 pub mod redis_clock;

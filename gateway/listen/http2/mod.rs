@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep_until, timeout};
 
-use super::connection::DRAIN_IDLE;
+use super::connection::{DRAIN_IDLE, end_with};
 use super::timer::Timer;
 use crate::clock;
 use crate::config::Server;
@@ -70,6 +70,8 @@ pub async fn serve(mut stream: ClientStream, early: Bytes, client: Arc<Client>, 
         run(http, &activity, rules, &worker).await
     };
     match late {
+        // The last word may be why it ended: it is not to be reset away.
+        None => end_with(stream, b"").await,
         Some(Late::Write) => drop(stream.tcp().set_zero_linger()),
         _ => drop(timeout(LAST_WORDS, stream.shutdown()).await),
     }

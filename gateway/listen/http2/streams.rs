@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,9 @@ use crate::proxy::client::{Client, Overdue};
 use crate::proxy::handle::handle;
 use crate::proxy::worker::Worker;
 use crate::upstream::http1::ExchangeError;
+
+/// Bytes of an answer that a client has to take before it is given more: the size of a frame that every client takes.
+const PIECE: usize = 16 * 1024;
 
 /// Answers the requests of one connection, and runs their streams.
 #[derive(Clone)]
@@ -68,7 +71,7 @@ impl Service<Request<Incoming>> for Streams {
             let is_head = *request.method() == Method::HEAD;
             as_http1(&mut request);
             let response = handle(request, worker, Arc::clone(&client)).await?;
-            Ok(if is_head { without_body(response, client) } else { response.map(|body| StreamBody { body, client }) })
+            Ok(if is_head { without_body(response, client) } else { response.map(|body| StreamBody::new(body, client)) })
         })
     }
 }
@@ -103,11 +106,13 @@ async fn run(stream: impl Future<Output = ()>, client: &Client, rules: &Server) 
                 }
                 overdue = Some(what).filter(|_| clock::monotonic() >= deadline);
             }
-            if overdue == Some(Overdue::Upstream) && client.tell_overdue_head() {
-                continue;
+            if overdue != Some(Overdue::Upstream) {
+                return Poll::Ready(());
             }
-            client.cut_answer();
-            return Poll::Ready(());
+            if !client.tell_overdue_head() {
+                client.cut_answer();
+                return Poll::Ready(());
+            }
         }
     })
     .await;
@@ -137,13 +142,35 @@ fn without_body(mut response: Response<AnswerBody>, client: Arc<Client>) -> Resp
     if let Some(length) = response.body().size_hint().exact().filter(|&length| length > 0) {
         response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
-    response.map(|_| StreamBody { body: AnswerBody::Empty, client })
+    response.map(|_| StreamBody::new(AnswerBody::Empty, client))
 }
 
-/// An answer's body. Between two looks at it, its client takes what came of it.
+/// An answer's body. Between two looks at it, its client takes what came of it: never more than a piece, so that a client who
+/// reads slowly is not taken for one who does not.
 pub struct StreamBody {
     body: AnswerBody,
+    /// What is left of what came last.
+    rest: Bytes,
     client: Arc<Client>,
+}
+
+impl StreamBody {
+    fn new(body: AnswerBody, client: Arc<Client>) -> Self {
+        Self { body, rest: Bytes::new(), client }
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => self.rest = data,
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
 }
 
 impl Body for StreamBody {
@@ -152,13 +179,13 @@ impl Body for StreamBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
         self.client.write_is_blocked(false);
-        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let polled = self.poll_piece(context);
         self.client.write_is_blocked(matches!(polled, Poll::Ready(Some(Ok(_)))));
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
