@@ -19,10 +19,11 @@ use crate::auth::lookup::Lookup;
 use crate::auth::shared_cache::SharedCache;
 use crate::auth::watch::Watch;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, diff};
 use crate::drain::Tasks;
 use crate::limits::{Authority, Limiter};
 use crate::listen::bind::{self, BindError};
+use crate::listen::handed_over::{HandOverError, HandedOver};
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::Live;
 use crate::redis::Redis;
@@ -46,6 +47,8 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error(transparent)]
+    HandOver(#[from] HandOverError),
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error("the file of leases in {path} cannot be used: {error}")]
     Leases { path: std::path::PathBuf, error: std::io::Error },
@@ -57,14 +60,19 @@ pub enum StartError {
 
 /// A running gateway. To be ended with [`App::stop`].
 pub struct App {
+    /// What it was started with.
+    started: Arc<Config>,
+    /// What is in force, but for what needs a restart.
     config: Arc<Config>,
     /// Where it listens, with the ports that the system chose.
     pub traffic: Vec<SocketAddr>,
     pub admin: SocketAddr,
     readiness: Arc<Readiness>,
     workers: Workers,
+    lookup: Arc<Lookup>,
     limiter: Arc<Limiter>,
     usage: Option<Usage>,
+    metrics: Arc<Metrics>,
     /// What runs in the background; the admin listener apart, since it answers to the end.
     tasks: Tasks,
     admin_tasks: Tasks,
@@ -76,12 +84,13 @@ impl App {
     /// # Errors
     /// A port that is taken, a spool that is in use, tables that this binary cannot work with. A store that cannot be reached
     /// is not among them: it is asked again and again.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config, mut handed_over: HandedOver) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let background = Handle::current();
         let tasks = Tasks::new();
-        let bound = bind::bind(&config.server.listen, config.server.workers.get())?;
-        let admin_listener = bind_admin(config.admin.listen).await?;
+        let bound = bind::bind(&config.server.listen, config.server.workers.get(), &mut handed_over)?;
+        let admin_listener = bind_admin(config.admin.listen, &mut handed_over).await?;
+        handed_over.none_is_left()?;
 
         let metrics = Arc::<Metrics>::default();
         let spool = Arc::new(Spool::open(&config.usage.spool)?);
@@ -132,9 +141,27 @@ impl App {
         let workers = Workers::start(&live, bound, &lookup, &limiter, usage.as_ref(), &metrics).map_err(StartError::Worker)?;
 
         let readiness = Arc::<Readiness>::default();
-        let (admin, admin_tasks) = serve_admin(admin_listener, metrics, &readiness);
+        let (admin, admin_tasks) = serve_admin(admin_listener, Arc::clone(&metrics), &readiness);
         readiness.set(true);
-        Ok(Self { config, traffic, admin, readiness, workers, limiter, usage, tasks, admin_tasks })
+        let started = Arc::clone(&config);
+        Ok(Self { started, config, traffic, admin, readiness, workers, lookup, limiter, usage, metrics, tasks, admin_tasks })
+    }
+
+    /// Puts `config` in force for every request from now on; those under way end on what they began with. Returns the keys that
+    /// have changed since the start and need a restart.
+    pub fn renew(&mut self, config: Config) -> Vec<&'static str> {
+        let needs_restart = diff::needs_restart(&self.started, &config);
+        self.config = Arc::new(config);
+        self.lookup.renew(&self.config.keys);
+        self.limiter.renew(self.config.limits.on_authority_failure);
+        self.workers.renew(&Live::new(Arc::clone(&self.config), &self.metrics));
+        self.metrics.reloads_ok.add(1);
+        needs_restart
+    }
+
+    /// A new configuration was wrong: it is counted, and nothing changes.
+    pub fn renewal_failed(&self) {
+        self.metrics.reloads_failed.add(1);
     }
 
     /// Ends in order. `hurry` cuts the drain short when it completes.
@@ -168,8 +195,12 @@ impl App {
     }
 }
 
-async fn bind_admin(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|error| BindError { address, error })
+async fn bind_admin(address: SocketAddr, handed_over: &mut HandedOver) -> Result<TcpListener, BindError> {
+    let listener = match handed_over.take(address) {
+        Some(socket) => TcpListener::from_std(socket),
+        None => TcpListener::bind(address).await,
+    };
+    listener.map_err(|error| BindError { address, error })
 }
 
 /// Fails only where waiting does not help.

@@ -4,3 +4,4 @@ pub mod accept;
 pub mod bind;
 pub mod connection;
 mod guarded_io;
+pub mod handed_over;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::auth::lookup::Lookup;
-use crate::config::{Action, Config, Route};
+use crate::config::{Action, Config, Route, ServerAddress};
 use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::observe::metrics::{Metrics, RouteLabel, Shard};
@@ -27,6 +27,14 @@ pub struct Worker {
     pub recorder: Option<Recorder>,
     /// This worker's connections.
     pub tasks: Tasks,
+}
+
+impl Worker {
+    /// Requests go by `live` from now on; those under way keep what they began with.
+    pub fn renew(&self, live: &Live) {
+        self.live.store(Arc::new(live.clone()));
+        self.pool.keep_only(live.servers());
+    }
 }
 
 /// The configuration, and what follows from it. A request keeps the one it began with.
@@ -65,5 +73,10 @@ impl Live {
             facts: config.routes.iter().map(facts).collect(),
             config,
         }
+    }
+
+    /// Those of all upstreams.
+    pub fn servers(&self) -> impl Iterator<Item = &ServerAddress> {
+        self.config.upstreams.iter().flat_map(|upstream| &upstream.servers)
     }
 }
