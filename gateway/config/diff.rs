@@ -119,7 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_at_the_start_needs_a_restart() {
+    fn what_is_made_at_the_start_needs_a_restart_and_the_head_of_the_file_says_so() {
+        let (head, _) = include_str!("../../gateway.toml").split_once("[[upstreams]]").expect("it has an upstream");
         for (key, value) in [
             ("server.listen", "[\"127.0.0.1:1\"]"),
             ("server.workers", "7"),
@@ -137,6 +138,8 @@ mod tests {
             ("log.format", "\"json\""),
         ] {
             assert_eq!(changed("", &format!("{key} = {value}")), [key]);
+            let (table, _) = key.split_once('.').expect("a key in a table");
+            assert!(head.contains(key) || head.contains(&format!("[{table}]")), "{key}");
         }
     }
 

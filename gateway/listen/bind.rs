@@ -29,14 +29,14 @@ pub struct Bound {
 /// # Errors
 /// An address that is in use, by whomever, or not ours to take.
 pub fn bind(addresses: &[SocketAddr], workers: usize, handed_over: &mut HandedOver) -> Result<Vec<Bound>, BindError> {
-    let mut bind = |&address| {
+    let bind = |&address| {
         let bound = match handed_over.take(address) {
             Some(socket) => share(address, &socket, workers),
             None => bind_one(address, workers),
         };
         bound.map_err(|error| BindError { address, error })
     };
-    addresses.iter().map(|address| bind(address)).collect()
+    addresses.iter().map(bind).collect()
 }
 
 fn share(address: SocketAddr, socket: &TcpListener, workers: usize) -> io::Result<Bound> {
