@@ -62,8 +62,8 @@ pub enum StartError {
 pub struct App {
     /// What it was started with.
     started: Arc<Config>,
-    /// What is in force, but for what needs a restart.
-    config: Arc<Config>,
+    /// What is in force, but for keys that need a restart.
+    live: Live,
     /// Where it listens, with the ports that the system chose.
     pub traffic: Vec<SocketAddr>,
     pub admin: SocketAddr,
@@ -143,18 +143,18 @@ impl App {
         let readiness = Arc::<Readiness>::default();
         let (admin, admin_tasks) = serve_admin(admin_listener, Arc::clone(&metrics), &readiness);
         readiness.set(true);
-        let started = Arc::clone(&config);
-        Ok(Self { started, config, traffic, admin, readiness, workers, lookup, limiter, usage, metrics, tasks, admin_tasks })
+        let started = config;
+        Ok(Self { started, live, traffic, admin, readiness, workers, lookup, limiter, usage, metrics, tasks, admin_tasks })
     }
 
     /// Puts `config` in force for every request from now on; those under way end on what they began with. Returns the keys that
     /// have changed since the start and need a restart.
     pub fn renew(&mut self, config: Config) -> Vec<&'static str> {
         let needs_restart = diff::needs_restart(&self.started, &config);
-        self.config = Arc::new(config);
-        self.lookup.renew(&self.config.keys);
-        self.limiter.renew(self.config.limits.on_authority_failure);
-        self.workers.renew(&Live::new(Arc::clone(&self.config), &self.metrics));
+        self.lookup.renew(&config.keys);
+        self.limiter.renew(config.limits.on_authority_failure);
+        self.live = self.live.renewed(Arc::new(config), &self.metrics);
+        self.workers.renew(&self.live);
         self.metrics.reloads_ok.add(1);
         needs_restart
     }
@@ -169,7 +169,7 @@ impl App {
         let began = clock::monotonic();
         self.readiness.set(false);
         tracing::info!("draining");
-        let rules = &self.config.server;
+        let rules = &self.live.config.server;
         let drained = async {
             tokio::time::sleep(rules.drain_delay).await;
             self.workers.drain(rules.drain_timeout);

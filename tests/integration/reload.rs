@@ -275,11 +275,13 @@ fn a_hangup_during_the_drain_neither_ends_nor_holds_it() {
 #[test]
 fn whether_requests_are_logged_can_be_changed() {
     let upstream = Upstream::ok();
-    let silent = format!("log.access = false\n{OPEN}");
+    // With this level alone no request would be a line.
+    let level = "log.level = \"warn,hokusai_gateway=info\"";
+    let (silent, telling) = (format!("log.access = false\n{level}\n{OPEN}"), format!("{level}\n{OPEN}"));
     let mut gateway = Gateway::start(upstream.address(), &silent);
     let ask = |gateway: &Gateway, id: &str| Connection::to(gateway.address()).ask(&Request::get("/").header("X-Request-ID", id));
     ask(&gateway, "before");
-    gateway.configure(upstream.address(), OPEN);
+    gateway.configure(upstream.address(), &telling);
     gateway.reload();
     ask(&gateway, "meanwhile");
     gateway.configure(upstream.address(), &silent);
