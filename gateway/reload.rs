@@ -35,10 +35,17 @@ impl Reload<'_> {
         signals::tell(State::Ready);
     }
 
-    /// For a log rotation; all that is left to do once the gateway stops.
-    pub fn reopen_log(&self) {
+    /// Once the gateway stops.
+    pub fn run_too_late(&self) {
+        self.reopen_log();
+        tracing::info!("the gateway stops: its configuration is not read again");
+    }
+
+    /// For a log rotation.
+    fn reopen_log(&self) {
         match self.logging.reopen() {
-            Ok(()) => tracing::info!("log file reopened"),
+            Ok(true) => tracing::info!("log file reopened"),
+            Ok(false) => {}
             Err(error) => tracing::error!(%error, "the log file could not be reopened; lines go on to the old one"),
         }
     }
@@ -53,8 +60,8 @@ fn tell_of_the_rest(needs_restart: &[&str]) {
 
 fn tell_why(error: &LoadError) {
     match error {
-        LoadError::Unreadable { .. } => tracing::error!(%error),
-        LoadError::Invalid { problems, .. } => problems.0.iter().for_each(|problem| tracing::error!(%problem)),
+        LoadError::Unreadable { .. } => tracing::error!("{error}"),
+        LoadError::Invalid { problems, .. } => problems.0.iter().for_each(|problem| tracing::error!("{problem}")),
     }
     tracing::error!("the configuration was not reloaded: the one before is still in force");
 }

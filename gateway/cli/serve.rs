@@ -17,8 +17,10 @@ SIGHUP           read the configuration again and reopen the log file; a file
                  with anything wrong in it changes nothing, and what needs a
                  restart is named in the log
 
-Under systemd it tells when it is ready and takes sockets (LISTEN_FDS) for
-addresses that the configuration names. A store that cannot be reached at the start is asked again and again; tables
+Under systemd it tells when it is ready (NOTIFY_SOCKET), and takes sockets
+that are handed over (LISTEN_FDS) for addresses that the configuration names.
+
+A store that cannot be reached at the start is asked again and again; tables
 that this version cannot work with are an error.";
 
 pub fn run(common: &Common) -> anyhow::Result<()> {
@@ -55,7 +57,7 @@ pub(super) fn serve(
         signals::tell(State::Stopping);
         let hurry = async {
             while signals.next().await == Told::Reload {
-                reload.reopen_log();
+                reload.run_too_late();
             }
         };
         app.stop(hurry).await;

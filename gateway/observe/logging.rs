@@ -57,12 +57,12 @@ impl Logging {
         }
     }
 
-    /// Opens the log file anew, so that it can be moved away by a log rotation. Without a file there is nothing to do.
+    /// Opens the log file anew, so that it can be moved away by a log rotation. False: there is none.
     ///
     /// # Errors
     /// When it cannot be opened; lines then go on to the old one.
-    pub fn reopen(&self) -> Result<(), LogFileError> {
-        self.file.as_ref().map_or(Ok(()), LogFile::reopen)
+    pub fn reopen(&self) -> Result<bool, LogFileError> {
+        self.file.as_ref().map_or(Ok(false), |file| file.reopen().map(|()| true))
     }
 
     /// Lines dropped so far because they came faster than they could be written.
