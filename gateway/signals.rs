@@ -13,7 +13,7 @@ pub struct Signals {
 pub enum Told {
     /// SIGTERM, SIGINT: finish and end.
     Stop,
-    /// SIGHUP: read the configuration and open the log files anew.
+    /// SIGHUP: read the configuration and the certificates, and open the log files anew.
     Reload,
 }
 

@@ -18,12 +18,14 @@ use crate::admin::{self, Readiness};
 use crate::auth::lookup::Lookup;
 use crate::auth::shared_cache::SharedCache;
 use crate::auth::watch::Watch;
+use crate::certificates::FileError;
 use crate::clock;
-use crate::config::{Config, diff};
+use crate::config::{self, Config, diff};
 use crate::drain::Tasks;
 use crate::limits::{Authority, Limiter};
-use crate::listen::bind::{self, BindError};
+use crate::listen::bind::{self, BindError, Bound};
 use crate::listen::handed_over::{HandOverError, HandedOver};
+use crate::listen::tls::Tls;
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::Live;
 use crate::redis::Redis;
@@ -49,6 +51,8 @@ pub enum StartError {
     #[error(transparent)]
     HandOver(#[from] HandOverError),
     #[error(transparent)]
+    Certificate(#[from] FileError),
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error("the file of leases in {path} cannot be used: {error}")]
     Leases { path: std::path::PathBuf, error: std::io::Error },
@@ -68,6 +72,7 @@ pub struct App {
     pub traffic: Vec<SocketAddr>,
     pub admin: SocketAddr,
     readiness: Arc<Readiness>,
+    tls: Option<Arc<Tls>>,
     workers: Workers,
     lookup: Arc<Lookup>,
     limiter: Arc<Limiter>,
@@ -88,7 +93,8 @@ impl App {
         let config = Arc::new(config);
         let background = Handle::current();
         let tasks = Tasks::new();
-        let bound = bind::bind(&config.server.listen, config.server.workers.get(), &mut handed_over)?;
+        let tls = config.server.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
+        let bound = bind_traffic(&config.server, tls.as_ref(), &mut handed_over)?;
         let admin_listener = bind_admin(config.admin.listen, &mut handed_over).await?;
         handed_over.none_is_left()?;
 
@@ -136,6 +142,10 @@ impl App {
         // Late or not at all, the gateway starts all the same.
         let _ = timeout(FIRST_WORD, heard).await;
 
+        if let Some(tls) = &tls {
+            tasks.spawn(Arc::clone(tls).watch(tasks.clone()));
+        }
+
         let live = Live::new(Arc::clone(&config), &metrics);
         let traffic: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
         let workers = Workers::start(&live, bound, &lookup, &limiter, usage.as_ref(), &metrics).map_err(StartError::Worker)?;
@@ -144,7 +154,7 @@ impl App {
         let (admin, admin_tasks) = serve_admin(admin_listener, Arc::clone(&metrics), &readiness);
         readiness.set(true);
         let started = config;
-        Ok(Self { started, live, traffic, admin, readiness, workers, lookup, limiter, usage, metrics, tasks, admin_tasks })
+        Ok(Self { started, live, traffic, admin, readiness, tls, workers, lookup, limiter, usage, metrics, tasks, admin_tasks })
     }
 
     /// Puts `config` in force for every request from now on; those under way end on what they began with. Returns the keys that
@@ -153,6 +163,9 @@ impl App {
         let needs_restart = diff::needs_restart(&self.started, &config);
         self.lookup.renew(&config.keys);
         self.limiter.renew(config.limits.on_authority_failure);
+        if let (Some(tls), Some(rules)) = (&self.tls, &config.server.tls) {
+            tls.renew(rules);
+        }
         self.live = self.live.renewed(Arc::new(config), &self.metrics);
         self.workers.renew(&self.live);
         self.metrics.reloads_ok.add(1);
@@ -193,6 +206,16 @@ impl App {
         }
         tracing::info!(seconds = clock::monotonic().duration_since(began).as_secs_f64(), "stopped");
     }
+}
+
+/// First the doors for cleartext, then those for TLS.
+fn bind_traffic(rules: &config::Server, tls: Option<&Arc<Tls>>, handed_over: &mut HandedOver) -> Result<Vec<Bound>, BindError> {
+    let workers = rules.workers.get();
+    let mut bound = bind::bind(&rules.listen, None, workers, handed_over)?;
+    if let (Some(rules), Some(tls)) = (&rules.tls, tls) {
+        bound.extend(bind::bind(&rules.listen, Some(tls), workers, handed_over)?);
+    }
+    Ok(bound)
 }
 
 async fn bind_admin(address: SocketAddr, handed_over: &mut HandedOver) -> Result<TcpListener, BindError> {

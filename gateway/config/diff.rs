@@ -3,7 +3,9 @@
 //! What must stay true here: every key is taken apart by name, so that a new one does not compile before it is said of which
 //! kind it is. Live are those that requests and new connections read from the snapshot, and those that `App::reload` hands on.
 
-use super::{Admin, Config, Keys, Log, Redis, Server, Store, Usage};
+use std::net::SocketAddr;
+
+use super::{Admin, Config, Keys, Log, Redis, Server, Store, Tls, Usage};
 
 /// The keys that differ from what the gateway was started with and that it cannot change while it runs, in the order of
 /// `gateway.toml`.
@@ -39,6 +41,7 @@ type Differs = (&'static str, bool);
 fn of_server(started: &Server, new: &Server) -> Vec<Differs> {
     let Server {
         listen,
+        tls,
         workers,
         max_connections,
         drain_timeout: _,
@@ -57,9 +60,15 @@ fn of_server(started: &Server, new: &Server) -> Vec<Differs> {
     } = started;
     vec![
         ("server.listen", *listen != new.listen),
+        ("server.tls.listen", listeners(tls.as_ref()) != listeners(new.tls.as_ref())),
         ("server.workers", *workers != new.workers),
         ("server.max_connections", *max_connections != new.max_connections),
     ]
+}
+
+/// None without TLS.
+fn listeners(tls: Option<&Tls>) -> Option<&[SocketAddr]> {
+    tls.map(|Tls { listen, certificates: _, clients: _ }| &**listen)
 }
 
 fn of_store(started: &Store, new: &Store) -> [Differs; 4] {

@@ -23,6 +23,7 @@ mod rules;
 mod section;
 mod server;
 mod store;
+mod tls;
 mod upstreams;
 mod usage;
 
@@ -44,6 +45,7 @@ pub use redis::{Redis, RedisUrl};
 pub use routes::{Action, Auth, Cors, FixedAnswer, Forward, HeaderRules, HostPattern, Origins, Redirect, Route, Scheme};
 pub use server::{Admin, Server};
 pub use store::{Store, StoreUrl};
+pub use tls::{ClientCertificates, Tls};
 pub use upstreams::{ServerAddress, Upstream};
 pub use usage::Usage;
 

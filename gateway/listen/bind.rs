@@ -3,10 +3,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::handed_over::HandedOver;
+use super::tls::Tls;
 
 /// Connections that may wait to be accepted; the kernel cuts it to its own `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -19,36 +21,44 @@ pub struct BindError {
 }
 
 /// An address that is bound, with one socket for each worker.
-#[derive(Debug)]
 pub struct Bound {
     /// With the port that the system chose, where 0 was asked for.
     pub address: SocketAddr,
+    /// `None`: cleartext.
+    pub tls: Option<Arc<Tls>>,
     pub sockets: Vec<TcpListener>,
 }
 
 /// # Errors
 /// An address that is in use, by whomever, or not ours to take.
-pub fn bind(addresses: &[SocketAddr], workers: usize, handed_over: &mut HandedOver) -> Result<Vec<Bound>, BindError> {
+pub fn bind(
+    addresses: &[SocketAddr],
+    tls: Option<&Arc<Tls>>,
+    workers: usize,
+    handed_over: &mut HandedOver,
+) -> Result<Vec<Bound>, BindError> {
     let bind = |&address| {
         let bound = match handed_over.take(address) {
             Some(socket) => share(address, &socket, workers),
             None => bind_one(address, workers),
         };
-        bound.map_err(|error| BindError { address, error })
+        let (address, sockets) = bound.map_err(|error| BindError { address, error })?;
+        Ok(Bound { address, tls: tls.cloned(), sockets })
     };
     addresses.iter().map(bind).collect()
 }
 
-fn share(address: SocketAddr, socket: &TcpListener, workers: usize) -> io::Result<Bound> {
-    let sockets = (0..workers).map(|_| socket.try_clone()).collect::<io::Result<_>>()?;
-    Ok(Bound { address, sockets })
+/// An address, and a socket for each worker.
+type Sockets = (SocketAddr, Vec<TcpListener>);
+
+fn share(address: SocketAddr, socket: &TcpListener, workers: usize) -> io::Result<Sockets> {
+    Ok((address, (0..workers).map(|_| socket.try_clone()).collect::<io::Result<_>>()?))
 }
 
-fn bind_one(address: SocketAddr, workers: usize) -> io::Result<Bound> {
+fn bind_one(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
     // SO_REUSEPORT would share the port with another gateway without a word: a plain bind notices it.
     let address = listening(address, false)?.local_addr()?;
-    let sockets = (0..workers).map(|_| listening(address, true)).collect::<io::Result<_>>()?;
-    Ok(Bound { address, sockets })
+    Ok((address, (0..workers).map(|_| listening(address, true)).collect::<io::Result<_>>()?))
 }
 
 fn listening(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
@@ -81,7 +91,7 @@ mod tests {
     #[test]
     fn every_worker_gets_a_socket_on_the_same_port() {
         let any = "127.0.0.1:0".parse().expect("an address");
-        let bound = bind(&[any], 3, &mut HandedOver::default()).expect("a free port");
+        let bound = bind(&[any], None, 3, &mut HandedOver::default()).expect("a free port");
         let address = bound[0].address;
         assert_ne!(address.port(), 0);
         assert!(bound[0].sockets.iter().all(|socket| socket.local_addr().is_ok_and(|local| local == address)));
@@ -92,9 +102,10 @@ mod tests {
     fn every_address_of_ipv4_and_of_ipv6_stand_side_by_side() {
         let bind_both = |port: u16| {
             let both = [format!("0.0.0.0:{port}"), format!("[::]:{port}")].map(|address| address.parse().expect("an address"));
-            bind(&both, 2, &mut HandedOver::default())
+            bind(&both, None, 2, &mut HandedOver::default())
         };
-        let is_free = |port: &u16| bind(&[SocketAddr::from(([127, 0, 0, 1], *port))], 1, &mut HandedOver::default()).is_ok();
+        let is_free =
+            |port: &u16| bind(&[SocketAddr::from(([127, 0, 0, 1], *port))], None, 1, &mut HandedOver::default()).is_ok();
         let port = (20_000..30_000).rev().find(is_free).expect("a free port");
         assert_eq!(bind_both(port).expect("both are free").len(), 2);
     }
@@ -102,8 +113,8 @@ mod tests {
     #[test]
     fn a_port_that_is_taken_is_refused_even_when_it_could_be_shared() {
         let any = "127.0.0.1:0".parse().expect("an address");
-        let first = bind(&[any], 1, &mut HandedOver::default()).expect("a free port");
-        let refused = bind(&[first[0].address], 1, &mut HandedOver::default()).expect_err("the port is taken");
+        let first = bind(&[any], None, 1, &mut HandedOver::default()).expect("a free port");
+        let refused = bind(&[first[0].address], None, 1, &mut HandedOver::default()).err().expect("the port is taken");
         assert!(refused.to_string().contains("another process has this port"), "{refused}");
     }
 }

@@ -5,3 +5,5 @@ pub mod bind;
 pub mod connection;
 mod guarded_io;
 pub mod handed_over;
+mod handshake;
+pub mod tls;

@@ -25,6 +25,7 @@ mod retry;
 mod routing;
 mod rules;
 mod streaming;
+mod tls;
 mod under_systemd;
 mod upstream_framing;
 mod usage;
