@@ -13,7 +13,7 @@ use hokusai_gateway::config::{self, Config, Problems};
 use tempfile::TempDir;
 
 /// Keys that only later versions read; not in the example.
-const LATER: [&str; 3] = ["server.proxy_protocol", "upstreams.balance", "upstreams.health_check"];
+const LATER: [&str; 2] = ["upstreams.balance", "upstreams.health_check"];
 /// At least so many rules have a file.
 const RULES: usize = 43;
 
@@ -160,6 +160,7 @@ fn known_keys() -> BTreeSet<String> {
         request_headers.0000000000000000000000 = 0
         response_headers.0000000000000000000000 = 0
         cors.0000000000000000000000 = 0
+        limit.0000000000000000000000 = 0
         redirect.0000000000000000000000 = 0
         respond.0000000000000000000000 = 0
     ";

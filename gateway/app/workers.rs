@@ -14,8 +14,11 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::auth::lookup::Lookup;
 use crate::drain::Tasks;
 use crate::limits::Limiter;
+use crate::limits::pace::Paces;
 use crate::listen::accept::Acceptor;
 use crate::listen::bind::Bound;
+use crate::listen::per_address::PerAddress;
+use crate::listen::proxy_protocol::Refused;
 use crate::listen::tls::Tls;
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::{Live, Worker};
@@ -43,6 +46,9 @@ struct Shared<'a> {
     usage: Option<&'a Usage>,
     metrics: &'a Arc<Metrics>,
     connections: Arc<Semaphore>,
+    paces: Arc<Paces>,
+    refused: Arc<Refused>,
+    per_address: Arc<PerAddress>,
 }
 
 impl Workers {
@@ -58,7 +64,16 @@ impl Workers {
     ) -> io::Result<Self> {
         let rules = &live.config.server;
         let connections = Arc::new(Semaphore::new(rules.max_connections));
-        let shared = Shared { lookup, limiter, usage, metrics, connections };
+        let shared = Shared {
+            lookup,
+            limiter,
+            usage,
+            metrics,
+            connections,
+            paces: Arc::default(),
+            refused: Arc::default(),
+            per_address: Arc::default(),
+        };
         let (drain, drained) = watch::channel(None);
         let mut workers = Self { threads: Vec::new(), all: Vec::new(), drain, ended: Vec::new(), cut: 0 };
         for (number, sockets) in by_worker(bound, rules.workers.get()).into_iter().enumerate() {
@@ -108,6 +123,7 @@ impl Shared<'_> {
             live: ArcSwap::from_pointee(live.clone()),
             lookup: Arc::clone(self.lookup),
             limiter: Arc::clone(self.limiter),
+            paces: Arc::clone(&self.paces),
             pool: Pool::new(live.servers()),
             shard: self.metrics.shard(),
             recorder: self.usage.map(Usage::recorder),
@@ -123,6 +139,8 @@ impl Shared<'_> {
                 tls,
                 worker: Arc::clone(worker),
                 connections: Arc::clone(&self.connections),
+                refused: Arc::clone(&self.refused),
+                per_address: Arc::clone(&self.per_address),
                 open: self.metrics.listener(&address.to_string()),
                 metrics: Arc::clone(self.metrics),
             })

@@ -57,6 +57,8 @@ fn of_server(started: &Server, new: &Server) -> Vec<Differs> {
         max_body_bytes: _,
         max_headers: _,
         max_uri_bytes: _,
+        max_connections_per_address: _,
+        proxy_protocol: _,
     } = started;
     vec![
         ("server.listen", *listen != new.listen),

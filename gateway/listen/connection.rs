@@ -7,15 +7,17 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Sleep, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
 use super::guarded_io::GuardedIo;
+use super::timer::Timer;
+use super::{http2, proxy_protocol};
 use crate::clock;
 use crate::config::Server;
 use crate::proxy::client::{Client, Overdue, Phase};
@@ -53,12 +55,19 @@ pub async fn serve(stream: ClientStream, client: Arc<Client>, worker: Arc<Worker
     let parts = http.into_parts();
     let refused = parts.io.refused();
     let stream = parts.io.into_stream();
+    if parts.read_buf.starts_with(http2::PREFACE_LINE) && !client.has_asked() {
+        // Never as a later request: before a proxy that shares connections, it would be another client's.
+        return Box::pin(http2::serve(stream, parts.read_buf, client, worker)).await;
+    }
     if let Some(tunnel) = client.take_tunnel() {
         return tunnel.run(stream, parts.read_buf).await;
     }
     let failure = match overdue {
         Some(Overdue::Head) => Some(Failure::RequestTimeout),
-        _ => refused.map(|status| unparsed::failure(status, &parts.read_buf, rules)),
+        _ => refused.map(|status| match proxy_protocol::is_announced(&parts.read_buf) {
+            true => Failure::BadRequest("a PROXY protocol header is not accepted from this address"),
+            false => unparsed::failure(status, &parts.read_buf, rules),
+        }),
     };
     if let Some(failure) = &failure {
         end_with(stream, &unparsed::answer(failure, &worker, &client)).await;
@@ -87,7 +96,8 @@ async fn run<C>(mut http: Pin<&mut C>, client: &Client, rules: &Server, worker: 
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut timer = Timer { sleep: pin!(sleep_until(clock::monotonic().into())), armed: None };
+    let sleep = pin!(sleep_until(clock::monotonic().into()));
+    let mut timer = Timer::new(sleep);
     let mut stopping = pin!(worker.tasks.stopping());
     let mut drain_until = None;
     let mut listening = false;
@@ -121,26 +131,6 @@ where
         }
     })
     .await
-}
-
-/// One timer for every deadline of a connection. It is set again only for an earlier one: a later one is seen when it fires.
-struct Timer<'a> {
-    sleep: Pin<&'a mut Sleep>,
-    armed: Option<Instant>,
-}
-
-impl Timer<'_> {
-    fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
-        if self.armed.is_none_or(|armed| deadline < armed) {
-            self.armed = Some(deadline);
-            self.sleep.as_mut().reset(deadline.into());
-        }
-        let fired = self.sleep.as_mut().poll(context);
-        if fired.is_ready() {
-            self.armed = None;
-        }
-        fired
-    }
 }
 
 /// Says the last, and that no more will come; reads what the client still sends until it has done the same, within a bound.

@@ -6,4 +6,8 @@ pub mod connection;
 mod guarded_io;
 pub mod handed_over;
 mod handshake;
+mod http2;
+pub mod per_address;
+pub mod proxy_protocol;
+mod timer;
 pub mod tls;
