@@ -46,4 +46,5 @@ pub mod proxy;
 // 5 the whole
 pub mod app;
 pub mod cli;
+pub mod reload;
 pub mod signals;

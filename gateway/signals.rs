@@ -1,5 +1,6 @@
-//! What the system tells the process.
+//! What the system tells the process, and what the process tells whoever started it.
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub struct Signals {
@@ -12,8 +13,8 @@ pub struct Signals {
 pub enum Told {
     /// SIGTERM, SIGINT: finish and end.
     Stop,
-    /// SIGHUP: open the log files and read the certificates anew.
-    Reopen,
+    /// SIGHUP: read the configuration and the certificates, and open the log files anew.
+    Reload,
 }
 
 impl Signals {
@@ -33,7 +34,28 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Told::Stop,
             _ = self.interrupt.recv() => Told::Stop,
-            _ = self.hangup.recv() => Told::Reopen,
+            _ = self.hangup.recv() => Told::Reload,
         }
+    }
+}
+
+/// What a service manager is told (`sd_notify`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Connections are accepted; a reload has ended.
+    Ready,
+    Reloading,
+    Stopping,
+}
+
+/// Tells it where `NOTIFY_SOCKET` says; where there is none, nobody asks.
+pub fn tell(state: State) {
+    let told = match state {
+        State::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        State::Reloading => NotifyState::monotonic_usec_now().and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now])),
+        State::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
+    };
+    if let Err(error) = told {
+        tracing::warn!(?state, %error, "the service manager could not be told");
     }
 }

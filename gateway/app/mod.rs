@@ -20,10 +20,11 @@ use crate::auth::shared_cache::SharedCache;
 use crate::auth::watch::Watch;
 use crate::certificates::FileError;
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, diff};
 use crate::drain::Tasks;
 use crate::limits::{Authority, Limiter};
 use crate::listen::bind::{self, BindError, Bound};
+use crate::listen::handed_over::{HandOverError, HandedOver};
 use crate::listen::tls::Tls;
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::Live;
@@ -48,6 +49,8 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error(transparent)]
+    HandOver(#[from] HandOverError),
+    #[error(transparent)]
     Certificate(#[from] FileError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -61,15 +64,20 @@ pub enum StartError {
 
 /// A running gateway. To be ended with [`App::stop`].
 pub struct App {
-    config: Arc<Config>,
+    /// What it was started with.
+    started: Arc<Config>,
+    /// What is in force, but for keys that need a restart.
+    live: Live,
     /// Where it listens, with the ports that the system chose.
     pub traffic: Vec<SocketAddr>,
     pub admin: SocketAddr,
     readiness: Arc<Readiness>,
     tls: Option<Arc<Tls>>,
     workers: Workers,
+    lookup: Arc<Lookup>,
     limiter: Arc<Limiter>,
     usage: Option<Usage>,
+    metrics: Arc<Metrics>,
     /// What runs in the background; the admin listener apart, since it answers to the end.
     tasks: Tasks,
     admin_tasks: Tasks,
@@ -81,13 +89,14 @@ impl App {
     /// # Errors
     /// A port that is taken, a spool that is in use, tables that this binary cannot work with. A store that cannot be reached
     /// is not among them: it is asked again and again.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config, mut handed_over: HandedOver) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let background = Handle::current();
         let tasks = Tasks::new();
         let tls = config.server.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
-        let bound = bind_traffic(&config.server, tls.as_ref())?;
-        let admin_listener = bind_admin(config.admin.listen).await?;
+        let bound = bind_traffic(&config.server, tls.as_ref(), &mut handed_over)?;
+        let admin_listener = bind_admin(config.admin.listen, &mut handed_over).await?;
+        handed_over.none_is_left()?;
 
         let metrics = Arc::<Metrics>::default();
         let spool = Arc::new(Spool::open(&config.usage.spool)?);
@@ -142,14 +151,30 @@ impl App {
         let workers = Workers::start(&live, bound, &lookup, &limiter, usage.as_ref(), &metrics).map_err(StartError::Worker)?;
 
         let readiness = Arc::<Readiness>::default();
-        let (admin, admin_tasks) = serve_admin(admin_listener, metrics, &readiness);
+        let (admin, admin_tasks) = serve_admin(admin_listener, Arc::clone(&metrics), &readiness);
         readiness.set(true);
-        Ok(Self { config, traffic, admin, readiness, tls, workers, limiter, usage, tasks, admin_tasks })
+        let started = config;
+        Ok(Self { started, live, traffic, admin, readiness, tls, workers, lookup, limiter, usage, metrics, tasks, admin_tasks })
     }
 
-    /// Reads the certificates again, for the connections to come.
-    pub fn reread_certificates(&self) {
-        self.tls.iter().for_each(|tls| tls.reread());
+    /// Puts `config` in force for every request from now on; those under way end on what they began with. Returns the keys that
+    /// have changed since the start and need a restart.
+    pub fn renew(&mut self, config: Config) -> Vec<&'static str> {
+        let needs_restart = diff::needs_restart(&self.started, &config);
+        self.lookup.renew(&config.keys);
+        self.limiter.renew(config.limits.on_authority_failure);
+        if let (Some(tls), Some(rules)) = (&self.tls, &config.server.tls) {
+            tls.renew(rules);
+        }
+        self.live = self.live.renewed(Arc::new(config), &self.metrics);
+        self.workers.renew(&self.live);
+        self.metrics.reloads_ok.add(1);
+        needs_restart
+    }
+
+    /// A new configuration was wrong: it is counted, and nothing changes.
+    pub fn renewal_failed(&self) {
+        self.metrics.reloads_failed.add(1);
     }
 
     /// Ends in order. `hurry` cuts the drain short when it completes.
@@ -157,7 +182,7 @@ impl App {
         let began = clock::monotonic();
         self.readiness.set(false);
         tracing::info!("draining");
-        let rules = &self.config.server;
+        let rules = &self.live.config.server;
         let drained = async {
             tokio::time::sleep(rules.drain_delay).await;
             self.workers.drain(rules.drain_timeout);
@@ -184,17 +209,21 @@ impl App {
 }
 
 /// First the doors for cleartext, then those for TLS.
-fn bind_traffic(rules: &config::Server, tls: Option<&Arc<Tls>>) -> Result<Vec<Bound>, BindError> {
+fn bind_traffic(rules: &config::Server, tls: Option<&Arc<Tls>>, handed_over: &mut HandedOver) -> Result<Vec<Bound>, BindError> {
     let workers = rules.workers.get();
-    let mut bound = bind::bind(&rules.listen, None, workers)?;
+    let mut bound = bind::bind(&rules.listen, None, workers, handed_over)?;
     if let (Some(rules), Some(tls)) = (&rules.tls, tls) {
-        bound.extend(bind::bind(&rules.listen, Some(tls), workers)?);
+        bound.extend(bind::bind(&rules.listen, Some(tls), workers, handed_over)?);
     }
     Ok(bound)
 }
 
-async fn bind_admin(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|error| BindError { address, error })
+async fn bind_admin(address: SocketAddr, handed_over: &mut HandedOver) -> Result<TcpListener, BindError> {
+    let listener = match handed_over.take(address) {
+        Some(socket) => TcpListener::from_std(socket),
+        None => TcpListener::bind(address).await,
+    };
+    listener.map_err(|error| BindError { address, error })
 }
 
 /// Fails only where waiting does not help.

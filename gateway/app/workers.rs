@@ -27,7 +27,8 @@ use crate::usage::Usage;
 
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
-    tasks: Vec<Tasks>,
+    /// What each serves with.
+    all: Vec<Arc<Worker>>,
     /// How long the drain may take; `None` until it begins.
     drain: watch::Sender<Option<Duration>>,
     /// Of the workers that have not ended: how many connections each cut.
@@ -74,11 +75,11 @@ impl Workers {
             per_address: Arc::default(),
         };
         let (drain, drained) = watch::channel(None);
-        let mut workers = Self { threads: Vec::new(), tasks: Vec::new(), drain, ended: Vec::new(), cut: 0 };
+        let mut workers = Self { threads: Vec::new(), all: Vec::new(), drain, ended: Vec::new(), cut: 0 };
         for (number, sockets) in by_worker(bound, rules.workers.get()).into_iter().enumerate() {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let worker = Arc::new(shared.worker(live));
-            workers.tasks.push(worker.tasks.clone());
+            workers.all.push(Arc::clone(&worker));
             let acceptors = shared.acceptors(&runtime, &worker, sockets)?;
             let (end, ended) = oneshot::channel();
             workers.ended.push(ended);
@@ -94,10 +95,15 @@ impl Workers {
         Ok(workers)
     }
 
+    /// Requests go by `live` from now on; those under way keep what they began with.
+    pub fn renew(&self, live: &Live) {
+        self.all.iter().for_each(|worker| worker.renew(live));
+    }
+
     /// Stops accepting; what is under way may go on for `limit`. Called again it changes the limit.
     pub fn drain(&self, limit: Duration) {
         self.drain.send_replace(Some(limit));
-        self.tasks.iter().for_each(Tasks::stop);
+        self.all.iter().for_each(|worker| worker.tasks.stop());
     }
 
     /// Waits for the end of the drain. Returns how many connections were cut. May be dropped and called again.
@@ -118,7 +124,7 @@ impl Shared<'_> {
             lookup: Arc::clone(self.lookup),
             limiter: Arc::clone(self.limiter),
             paces: Arc::clone(&self.paces),
-            pool: Pool::default(),
+            pool: Pool::new(live.servers()),
             shard: self.metrics.shard(),
             recorder: self.usage.map(Usage::recorder),
             tasks: Tasks::new(),

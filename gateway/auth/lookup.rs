@@ -57,8 +57,9 @@ pub struct Lookup {
     /// Keys confirmed until then are in doubt.
     doubted: AtomicU64,
     started: Instant,
-    cache_ttl: u64,
-    stale_if_error: u64,
+    /// Milliseconds, as the next one.
+    cache_ttl: AtomicU64,
+    stale_if_error: AtomicU64,
     shared: Option<Arc<SharedCache>>,
     store: Store,
     limiter: Arc<Limiter>,
@@ -95,8 +96,8 @@ impl Lookup {
             contact: AtomicU64::new(0),
             doubted: AtomicU64::new(0),
             started: clock::monotonic(),
-            cache_ttl: millis(rules.cache_ttl),
-            stale_if_error: millis(rules.stale_if_error),
+            cache_ttl: AtomicU64::new(millis(rules.cache_ttl)),
+            stale_if_error: AtomicU64::new(millis(rules.stale_if_error)),
             shared,
             store,
             limiter,
@@ -104,6 +105,13 @@ impl Lookup {
             background,
             tasks,
         })
+    }
+
+    /// These times hold from now on, for keys that are held already too.
+    pub fn renew(&self, rules: &config::Keys) {
+        self.cache_ttl.store(millis(rules.cache_ttl), Ordering::Relaxed);
+        self.stale_if_error.store(millis(rules.stale_if_error), Ordering::Relaxed);
+        self.shared.iter().for_each(|shared| shared.renew(rules));
     }
 
     /// `None`: there is no such key.
@@ -118,7 +126,7 @@ impl Lookup {
                     return self.resolve(hash, known).await;
                 }
                 self.metrics.lookup(Layer::Memory, LookupResult::Hit);
-                if now > known.confirmed_at() + self.cache_ttl && known.begin_refresh(now) {
+                if now > known.confirmed_at() + self.cache_ttl.load(Ordering::Relaxed) && known.begin_refresh(now) {
                     drop(self.ask(hash));
                 }
                 return Ok(Some(known));
@@ -183,8 +191,10 @@ impl Lookup {
     /// Serves on while the store was in contact within `stale_if_error`, whether by the change log or by an answer on this key.
     fn may_serve(&self, known: &KnownKey, now: u64) -> bool {
         let contact = self.contact.load(Ordering::Relaxed);
-        let cut_off = now > contact.max(known.confirmed_at()) + self.stale_if_error + CONTACT_SLACK;
-        let unconfirmed = now > known.confirmed_at() + self.cache_ttl + self.stale_if_error + CONTACT_SLACK;
+        let stale_if_error = self.stale_if_error.load(Ordering::Relaxed);
+        let cut_off = now > contact.max(known.confirmed_at()) + stale_if_error + CONTACT_SLACK;
+        let cache_ttl = self.cache_ttl.load(Ordering::Relaxed);
+        let unconfirmed = now > known.confirmed_at() + cache_ttl + stale_if_error + CONTACT_SLACK;
         !cut_off && !unconfirmed
     }
 

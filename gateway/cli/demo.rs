@@ -16,9 +16,11 @@ use super::{Common, output::Output, serve};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::keyring::{self, CreatedKey, NewKey};
+use crate::listen::handed_over::HandedOver;
 use crate::model::address::IpNetSet;
 use crate::model::api_key::Environment;
 use crate::observe::logging::{Console, Logging};
+use crate::reload::Reload;
 use crate::store::Store;
 
 pub const NOTES: &str = "\
@@ -38,7 +40,8 @@ pub fn run(common: &Common) -> anyhow::Result<()> {
     let logging = Logging::start(&config.log, Console::Full, common.log_file.as_deref())?;
     let key = create_key(&config)?;
     let output = Output::new(common.json);
-    serve::serve(config, &logging, |gateway| {
+    let reload = Reload { file: None, environment: &|_| None, logging: &logging };
+    serve::serve(config, HandedOver::default(), &reload, |gateway| {
         let (url, admin) = (gateway.traffic[0], gateway.admin);
         let (secret, key_id) = (key.key.expose(), key.record.key_id.as_str());
         let facts = json!({

@@ -7,6 +7,7 @@
 //! default and its form. `rules` holds what no section can check alone.
 
 mod client_address;
+pub mod diff;
 mod forms;
 mod hosts;
 mod identity_headers;

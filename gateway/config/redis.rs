@@ -42,6 +42,13 @@ impl RedisUrl {
     }
 }
 
+/// As far as it takes another connection. fred leaves TLS out of its own comparison.
+impl PartialEq for RedisUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0 && self.0.tls.is_some() == other.0.tls.is_some()
+    }
+}
+
 /// Names no password.
 impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

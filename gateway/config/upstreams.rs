@@ -9,7 +9,7 @@ use super::problem::Complaint;
 use super::section::Section;
 
 /// `[[upstreams]]`
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub name: String,
     /// At least one.

@@ -64,7 +64,7 @@ pub struct Limiter {
     authority: Authority,
     spool_id: String,
     file: Arc<LeaseFile>,
-    policy: OnAuthorityFailure,
+    policy: Mutex<OnAuthorityFailure>,
     tasks: Tasks,
     background: Handle,
     cells: Mutex<Cells>,
@@ -94,7 +94,7 @@ impl Limiter {
             authority,
             spool_id: spool_id.to_owned(),
             file,
-            policy,
+            policy: Mutex::new(policy),
             tasks,
             background,
             cells: Mutex::new(Cells::new()),
@@ -105,6 +105,11 @@ impl Limiter {
         });
         limiter.start_rounds().await;
         Ok(limiter)
+    }
+
+    /// From now on this is done while the authority is away.
+    pub fn renew(&self, policy: OnAuthorityFailure) {
+        *self.policy() = policy;
     }
 
     /// The cell of a key, to be kept with its record. The same one for as long as anybody keeps it.
@@ -120,7 +125,7 @@ impl Limiter {
             let answered = cell.answered();
             let now = clock::now();
             if self.is_away.load(Ordering::Relaxed) {
-                let verdict = cell.take_alone(limit, now, self.policy, *self.fleet());
+                let verdict = cell.take_alone(limit, now, *self.policy(), *self.fleet());
                 // Not before: a round that finds nothing owed takes the cell off the list.
                 self.enlist(cell);
                 return verdict;
@@ -175,7 +180,7 @@ impl Limiter {
 
     fn lost(&self, error: &AuthorityError) {
         if !self.is_away.swap(true, Ordering::Relaxed) {
-            tracing::warn!(policy = ?self.policy, "nobody can be asked for hourly limits: {error}");
+            tracing::warn!(policy = ?*self.policy(), "nobody can be asked for hourly limits: {error}");
         }
     }
 
@@ -187,6 +192,10 @@ impl Limiter {
 
     fn cells(&self) -> MutexGuard<'_, Cells> {
         self.cells.lock().expect("nothing panics while it holds the cells")
+    }
+
+    fn policy(&self) -> MutexGuard<'_, OnAuthorityFailure> {
+        self.policy.lock().expect("nothing panics while it holds the policy")
     }
 
     fn fleet(&self) -> MutexGuard<'_, Fleet> {

@@ -38,8 +38,9 @@ const FREE_HEADERS: usize = 100;
 
 /// Serves one connection to its end.
 pub async fn serve(stream: ClientStream, client: Arc<Client>, worker: Arc<Worker>) {
-    let live = worker.live.load_full();
-    let rules = &live.config.server;
+    // Not the whole snapshot: a connection lives long, and would keep what a reload has taken away.
+    let config = Arc::clone(&worker.live.load().config);
+    let rules = &config.server;
     let service = {
         let (worker, client) = (Arc::clone(&worker), Arc::clone(&client));
         service_fn(move |request| handle(request, Arc::clone(&worker), Arc::clone(&client)))

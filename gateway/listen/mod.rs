@@ -4,6 +4,7 @@ pub mod accept;
 pub mod bind;
 pub mod connection;
 mod guarded_io;
+pub mod handed_over;
 mod handshake;
 mod http2;
 pub mod per_address;

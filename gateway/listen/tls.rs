@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -27,10 +27,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 pub struct Tls {
-    rules: config::Tls,
     current: ArcSwap<ServerConfig>,
-    /// As the files were when they were last read.
-    seen: Mutex<Vec<Option<Stamp>>>,
+    /// Held while files are read, so that what was asked for last is what holds. Connections do not ask for it.
+    source: Mutex<Source>,
+}
+
+/// What it was last read from.
+struct Source {
+    rules: config::Tls,
+    /// As the files were.
+    seen: Vec<Option<Stamp>>,
 }
 
 /// Differs between two states of a file: modified (seconds, nanoseconds), size, number on its disk.
@@ -40,9 +46,9 @@ impl Tls {
     /// # Errors
     /// A file that cannot be used.
     pub fn open(rules: config::Tls) -> Result<Self, FileError> {
-        let seen = Mutex::new(stamps(&rules));
+        let seen = stamps(&rules);
         let current = ArcSwap::new(load(&rules)?);
-        Ok(Self { rules, current, seen })
+        Ok(Self { current, source: Mutex::new(Source { rules, seen }) })
     }
 
     /// For the next connection.
@@ -50,16 +56,11 @@ impl Tls {
         self.current.load_full()
     }
 
-    /// Reads the files again.
-    pub fn reread(&self) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps(&self.rules);
-        match load(&self.rules) {
-            Ok(config) => {
-                self.current.store(config);
-                tracing::info!("certificates were read anew");
-            }
-            Err(error) => tracing::error!(%error, "the new certificates cannot be used; the former ones are kept"),
-        }
+    /// From now on the files that `rules` name; they are read again even when they are the same.
+    pub fn renew(&self, rules: &config::Tls) {
+        let mut source = self.source();
+        source.rules = rules.clone();
+        self.reread(&mut source);
     }
 
     /// Looks at the files until `tasks` stop.
@@ -76,10 +77,25 @@ impl Tls {
     }
 
     fn look(&self) {
-        let has_changed = *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != stamps(&self.rules);
-        if has_changed {
-            self.reread();
+        let mut source = self.source();
+        if source.seen != stamps(&source.rules) {
+            self.reread(&mut source);
         }
+    }
+
+    fn reread(&self, source: &mut Source) {
+        source.seen = stamps(&source.rules);
+        match load(&source.rules) {
+            Ok(config) => {
+                self.current.store(config);
+                tracing::info!("certificates were read anew");
+            }
+            Err(error) => tracing::error!(%error, "the new certificates cannot be used; the former ones are kept"),
+        }
+    }
+
+    fn source(&self) -> MutexGuard<'_, Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -29,6 +29,10 @@ pub fn exposition(metrics: &Metrics) -> String {
         page.gauge("gateway_redis_up", "1 while Redis answers.");
         page.sample("gateway_redis_up", &[], redis_up.get());
     }
+    page.counter("gateway_config_reloads_total", "Reloads of the configuration.");
+    for (result, count) in [("ok", &metrics.reloads_ok), ("error", &metrics.reloads_failed)] {
+        page.sample("gateway_config_reloads_total", &[("result", result)], count.get());
+    }
     page.gauge("gateway_build_info", "The version of this binary.");
     page.sample("gateway_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     page.0

@@ -13,13 +13,15 @@ use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::{Registry, fmt};
+use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat};
 
 /// Keeps the writers alive. Dropped last of all, it writes out what is still queued (within a second).
 pub struct Logging {
     file: Option<LogFile>,
+    /// Of what `log.level` decides.
+    levels: Vec<reload::Handle<Targets, Registry>>,
     queues: Vec<ErrorCounter>,
     writers: Vec<WorkerGuard>,
 }
@@ -48,12 +50,19 @@ impl Logging {
         Ok(logging)
     }
 
-    /// Opens the log file anew, so that it can be moved away by a log rotation. Without a file there is nothing to do.
+    /// `level` and `access` hold from now on; the format stays.
+    pub fn renew(&self, log: &Log) {
+        for handle in &self.levels {
+            handle.reload(level(log)).expect("the logging of the process is never taken away");
+        }
+    }
+
+    /// Opens the log file anew, so that it can be moved away by a log rotation. False: there is none.
     ///
     /// # Errors
     /// When it cannot be opened; lines then go on to the old one.
-    pub fn reopen(&self) -> Result<(), LogFileError> {
-        self.file.as_ref().map_or(Ok(()), LogFile::reopen)
+    pub fn reopen(&self) -> Result<bool, LogFileError> {
+        self.file.as_ref().map_or(Ok(false), |file| file.reopen().map(|()| true))
     }
 
     /// Lines dropped so far because they came faster than they could be written.
@@ -65,30 +74,36 @@ impl Logging {
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn build(log: &Log, console: Console, path: Option<&Path>) -> Result<(impl Subscriber, Logging), LogFileError> {
-    let mut level: Targets = log.level.parse().expect("the configuration accepts filters only");
-    if log.access {
-        // Whether requests are lines is said by `log.access` alone.
-        level = level.with_target("access", tracing::Level::INFO);
-    }
-    let console_level = match console {
-        Console::Full => level.clone(),
-        Console::Quiet => Targets::new().with_default(tracing::Level::WARN),
-    };
     let file = path.map(LogFile::open).transpose()?;
-
     let (stderr, guard) = queue(io::stderr());
-    let mut logging = Logging { file: file.clone(), queues: vec![stderr.error_counter()], writers: vec![guard] };
+    let mut logging =
+        Logging { file: file.clone(), levels: Vec::new(), queues: vec![stderr.error_counter()], writers: vec![guard] };
+    let (console_level, handle) = reload::Layer::new(match console {
+        Console::Full => level(log),
+        Console::Quiet => Targets::new().with_default(tracing::Level::WARN),
+    });
+    if console == Console::Full {
+        logging.levels.push(handle);
+    }
     let mut layers = vec![layer(log.format, stderr, colours_are_welcome(), console_level)];
     if let Some(file) = file {
         let (queued, guard) = queue(file);
         logging.queues.push(queued.error_counter());
         logging.writers.push(guard);
+        let (level, handle) = reload::Layer::new(level(log));
+        logging.levels.push(handle);
         layers.push(layer(log.format, queued, false, level));
     }
     Ok((tracing_subscriber::registry().with(layers), logging))
 }
 
-fn layer(format: LogFormat, to: NonBlocking, colours: bool, level: Targets) -> BoxedLayer {
+fn level(log: &Log) -> Targets {
+    let level: Targets = log.level.parse().expect("the configuration accepts filters only");
+    // Whether requests are lines is said by `log.access` alone.
+    if log.access { level.with_target("access", tracing::Level::INFO) } else { level }
+}
+
+fn layer(format: LogFormat, to: NonBlocking, colours: bool, level: reload::Layer<Targets, Registry>) -> BoxedLayer {
     match format {
         LogFormat::Text => fmt::layer().with_writer(to).with_ansi(colours).with_filter(level).boxed(),
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(to).with_ansi(false).with_filter(level).boxed(),
@@ -184,6 +199,29 @@ mod tests {
             warn!("kept too");
         });
         assert!(!text.contains("left out") && text.contains("kept") && text.contains("kept too"), "{text}");
+    }
+
+    #[test]
+    fn a_new_level_holds_at_once() {
+        let (level, access) = (|level| log(LogFormat::Text, level), |name| info!(target: "access", name));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.log");
+        let (subscriber, logging) = build(&Log { access: false, ..level("warn") }, Console::Quiet, Some(&path)).unwrap();
+        subscriber::with_default(subscriber, || {
+            let say = |when| {
+                info!(when);
+                access(when);
+            };
+            say("before");
+            logging.renew(&level("info"));
+            say("meanwhile");
+            logging.renew(&Log { access: false, ..level("warn") });
+            say("after");
+        });
+        drop(logging);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches("meanwhile").count(), 2, "{text}");
+        assert!(!text.contains("before") && !text.contains("after"), "{text}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -67,6 +67,9 @@ pub struct Metrics {
     /// 1 while Redis answers. There with Redis.
     pub redis_up: OnceLock<Gauge>,
     pub accept_errors: Counter,
+    pub reloads_ok: Counter,
+    /// Reloads that were refused for what is wrong in the file.
+    pub reloads_failed: Counter,
     lookups: [[Counter; LookupResult::ALL.len()]; Layer::ALL.len()],
     labels: Mutex<Labels>,
     shards: Mutex<Vec<Arc<Shard>>>,
@@ -78,11 +81,20 @@ struct Labels {
     routes: Vec<String>,
     upstreams: Vec<String>,
     listeners: Vec<(String, Arc<Gauge>)>,
-    servers: Vec<ServerHealth>,
+    servers: Vec<KnownServer>,
+}
+
+/// A server that an upstream has, or had before a reload.
+#[derive(Debug)]
+struct KnownServer {
+    upstream: String,
+    server: String,
+    /// Held by the upstream: one that is gone is told of no more.
+    healthy: Weak<Gauge>,
 }
 
 /// Whether one server of an upstream takes connections.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ServerHealth {
     pub upstream: String,
     pub server: String,
@@ -277,16 +289,17 @@ impl Metrics {
         gauge
     }
 
-    /// Begins as healthy.
+    /// Begins as healthy. Told of for as long as the caller, or another that asked, holds it.
     pub fn server(&self, upstream: &str, server: &str) -> Arc<Gauge> {
         let mut labels = self.labels();
+        labels.servers.retain(|known| known.healthy.strong_count() > 0);
         let known = labels.servers.iter().find(|known| known.upstream == upstream && known.server == server);
-        if let Some(known) = known {
-            return Arc::clone(&known.healthy);
+        if let Some(healthy) = known.and_then(|known| known.healthy.upgrade()) {
+            return healthy;
         }
         let healthy = Arc::<Gauge>::default();
         healthy.set(1);
-        labels.servers.push(ServerHealth { upstream: upstream.into(), server: server.into(), healthy: Arc::clone(&healthy) });
+        labels.servers.push(KnownServer { upstream: upstream.into(), server: server.into(), healthy: Arc::downgrade(&healthy) });
         healthy
     }
 
@@ -328,7 +341,11 @@ impl Metrics {
     }
 
     pub fn servers(&self) -> Vec<ServerHealth> {
-        self.labels().servers.clone()
+        let health = |known: &KnownServer| {
+            let healthy = known.healthy.upgrade()?;
+            Some(ServerHealth { upstream: known.upstream.clone(), server: known.server.clone(), healthy })
+        };
+        self.labels().servers.iter().filter_map(health).collect()
     }
 
     fn labels(&self) -> MutexGuard<'_, Labels> {
@@ -379,6 +396,19 @@ mod tests {
         assert_eq!(sum.requests[&(route, Some("GET"), 200)], 2);
         assert_eq!(sum.durations[&route].buckets[1], 2, "a value equal to a bound belongs below it");
         assert_eq!((sum.overhead.buckets[1], sum.overhead.sum_micros), (2, 102));
+    }
+
+    #[test]
+    fn a_server_is_told_of_as_long_as_an_upstream_has_it() {
+        let metrics = Metrics::default();
+        let before = metrics.server("app", "one:1");
+        before.set(0);
+        let after = metrics.server("app", "one:1");
+        drop(before);
+        assert_eq!((metrics.servers().len(), metrics.servers()[0].healthy.get()), (1, 0), "a reload changes nothing");
+        drop(after);
+        assert!(metrics.servers().is_empty(), "a server that was taken out would be told as down for ever");
+        assert_eq!(metrics.server("app", "one:1").get(), 1);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! What a request works with: one worker's connections and counts, and the configuration as it is now.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::auth::lookup::Lookup;
-use crate::config::{Action, Config, Route};
+use crate::config::{Action, Config, Route, ServerAddress, Upstream};
 use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::limits::pace::Paces;
@@ -31,12 +30,21 @@ pub struct Worker {
     pub tasks: Tasks,
 }
 
+impl Worker {
+    /// Requests go by `live` from now on; those under way keep what they began with.
+    pub fn renew(&self, live: &Live) {
+        self.live.store(Arc::new(live.clone()));
+        self.pool.keep_only(live.servers());
+    }
+}
+
 /// The configuration, and what follows from it. A request keeps the one it began with.
 #[derive(Clone)]
 pub struct Live {
     pub config: Arc<Config>,
     pub routes: Arc<RouteTable>,
     pub reserved: Arc<ReservedHeaders>,
+    pub upstreams: Arc<[Arc<Servers>]>,
     /// By the routes' places.
     pub facts: Arc<[RouteFacts]>,
 }
@@ -51,13 +59,26 @@ pub struct RouteFacts {
 
 impl Live {
     pub fn new(config: Arc<Config>, metrics: &Metrics) -> Self {
-        let servers =
-            |upstream: &Arc<crate::config::Upstream>| (upstream.name.clone(), Arc::new(Servers::new(upstream, metrics)));
-        let servers: HashMap<String, Arc<Servers>> = config.upstreams.iter().map(servers).collect();
+        Self::after(&[], config, metrics)
+    }
+
+    /// What follows from the next configuration. An upstream that stays as it is keeps its servers, and what is known of them.
+    #[must_use]
+    pub fn renewed(&self, config: Arc<Config>, metrics: &Metrics) -> Self {
+        Self::after(&self.upstreams, config, metrics)
+    }
+
+    fn after(before: &[Arc<Servers>], config: Arc<Config>, metrics: &Metrics) -> Self {
+        let servers = |upstream: &Arc<Upstream>| match before.iter().find(|servers| servers.upstream == *upstream) {
+            Some(servers) => Arc::clone(servers),
+            None => Arc::new(Servers::new(Arc::clone(upstream), metrics)),
+        };
+        let upstreams: Arc<[_]> = config.upstreams.iter().map(servers).collect();
+        let servers_of = |name: &str| upstreams.iter().find(|servers| servers.upstream.name == name).cloned();
         let facts = |route: &Arc<Route>| RouteFacts {
             label: metrics.route(&route.label),
             servers: match &route.action {
-                Action::Forward(forward) => servers.get(&forward.upstream.name).cloned(),
+                Action::Forward(forward) => servers_of(&forward.upstream.name),
                 Action::Redirect(_) | Action::Respond(_) => None,
             },
         };
@@ -65,7 +86,39 @@ impl Live {
             routes: Arc::new(RouteTable::new(&config.routes)),
             reserved: Arc::new(ReservedHeaders::new(&config.identity_headers)),
             facts: config.routes.iter().map(facts).collect(),
+            upstreams,
             config,
         }
+    }
+
+    /// Those of all upstreams.
+    pub fn servers(&self) -> impl Iterator<Item = &ServerAddress> {
+        self.config.upstreams.iter().flat_map(|upstream| &upstream.servers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn an_upstream_that_stays_as_it_is_keeps_what_is_known_of_its_servers() {
+        let config = |port: u16| {
+            let text = format!(
+                "upstreams = [{{ name = \"same\", servers = [\"http://a\"] }}, {{ name = \"other\", servers = [\"http://a:{port}\"] }}]\n\
+                 routes = [{{ path = \"/\", upstream = \"same\" }}, {{ path = \"/other\", upstream = \"other\" }}]"
+            );
+            Arc::new(config::parse(&text, Path::new(""), &|_| None).expect("it is right"))
+        };
+        let metrics = Metrics::default();
+        let before = Live::new(config(1), &metrics);
+        let after = before.renewed(config(2), &metrics);
+        let kept: Vec<_> = before.upstreams.iter().zip(&*after.upstreams).map(|(one, two)| Arc::ptr_eq(one, two)).collect();
+        assert_eq!(kept, [true, false]);
+        let of_the_route = |route: usize| after.facts[route].servers.as_ref().expect("it forwards");
+        assert!((0..2).all(|at| Arc::ptr_eq(of_the_route(at), &after.upstreams[at])));
     }
 }

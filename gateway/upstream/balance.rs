@@ -11,6 +11,7 @@ use crate::observe::metrics::{Gauge, Metrics, UpstreamLabel};
 /// An upstream with what the gateway knows of its servers.
 #[derive(Debug)]
 pub struct Servers {
+    pub upstream: Arc<Upstream>,
     pub label: UpstreamLabel,
     all: Vec<Arc<Server>>,
     turn: AtomicUsize,
@@ -25,7 +26,7 @@ pub struct Server {
 }
 
 impl Servers {
-    pub fn new(upstream: &Upstream, metrics: &Metrics) -> Self {
+    pub fn new(upstream: Arc<Upstream>, metrics: &Metrics) -> Self {
         let server = |address: &ServerAddress| {
             let name = address.to_string();
             let healthy = metrics.server(&upstream.name, &name);
@@ -33,7 +34,7 @@ impl Servers {
             Arc::new(Server { address: address.clone(), host, healthy })
         };
         let all = upstream.servers.iter().map(server).collect();
-        Self { label: metrics.upstream(&upstream.name), all, turn: AtomicUsize::new(0) }
+        Self { label: metrics.upstream(&upstream.name), upstream, all, turn: AtomicUsize::new(0) }
     }
 
     /// Every server once, each request beginning with the next in turn; those that refused the last connection come last.
@@ -68,7 +69,7 @@ mod tests {
             response_timeout: Duration::ZERO,
             body_timeout: Duration::ZERO,
         };
-        Servers::new(&upstream, &Metrics::default())
+        Servers::new(Arc::new(upstream), &Metrics::default())
     }
 
     fn order(servers: &Servers) -> Vec<u16> {

@@ -1,7 +1,7 @@
 //! Connections to upstream servers, one worker's own.
 //!
 //! What must stay true here: a connection is lent to one request at a time, and only one on which nothing has come since its
-//! last answer is lent.
+//! last answer is lent. Connections are kept only to servers that the configuration has.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,8 +21,9 @@ const IDLE_LIMIT: Duration = Duration::from_secs(55);
 /// Idle connections kept to one server.
 const IDLE_MOST: usize = 256;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
+    /// With an entry for each server there is.
     idle: Mutex<BTreeMap<ServerAddress, Vec<Idle>>>,
 }
 
@@ -41,6 +42,22 @@ pub enum ConnectError {
 }
 
 impl Pool {
+    pub fn new<'a>(servers: impl Iterator<Item = &'a ServerAddress>) -> Self {
+        Self { idle: Mutex::new(servers.map(|server| (server.clone(), Vec::new())).collect()) }
+    }
+
+    /// These are the servers from now on. What is idle to others is closed now, what is lent once its answer is over.
+    pub fn keep_only<'a>(&self, servers: impl Iterator<Item = &'a ServerAddress>) {
+        let mut idle = self.idle.lock().expect("nothing panics while it holds the pool");
+        let mut kept = BTreeMap::new();
+        for server in servers {
+            kept.entry(server.clone()).or_insert_with(|| idle.remove(server).unwrap_or_default());
+        }
+        let gone = std::mem::replace(&mut *idle, kept);
+        drop(idle);
+        drop(gone);
+    }
+
     /// An idle connection, the one used last first.
     pub fn lend(&self, server: &Server, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.lock().expect("nothing panics while it holds the pool");
@@ -69,11 +86,9 @@ impl Pool {
     /// For the next request.
     pub fn give_back(&self, server: &Server, connection: Connection) {
         let mut idle = self.idle.lock().expect("nothing panics while it holds the pool");
-        let idle_here = match idle.get_mut(&server.address) {
-            Some(connections) => connections,
-            None => idle.entry(server.address.clone()).or_default(),
-        };
-        if idle_here.len() < IDLE_MOST {
+        if let Some(idle_here) = idle.get_mut(&server.address)
+            && idle_here.len() < IDLE_MOST
+        {
             idle_here.push(Idle { connection, since: clock::monotonic() });
         }
     }

@@ -1,6 +1,7 @@
 //! The unit.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use hokusai_gateway::config::StoreUrl;
@@ -10,6 +11,7 @@ use crate::support::{Gateway, Request, Upstream};
 use crate::{AFTER_THE_DRAIN, configuration, read, succeed};
 
 const UNIT: &str = "deploy/systemd/hokusai-gateway.service";
+const SOCKET: &str = "deploy/systemd/hokusai-gateway.socket";
 const CONFIGURATION: &str = "deploy/systemd/gateway.toml";
 const STATE: &str = "/var/lib/hokusai-gateway";
 /// `systemd-analyze security` rates from 0, shut, to 10, open; the unit is rated 1.2 by systemd 252.
@@ -18,11 +20,31 @@ const TENTHS_OF_EXPOSURE: &str = "15";
 #[test]
 fn systemd_understands_every_line() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let copy = folder.path().join("hokusai-gateway.service");
-    let installed = read(UNIT).replace("/usr/local/bin/hokusai-gateway", env!("CARGO_BIN_EXE_hokusai-gateway"));
-    fs::write(&copy, installed).expect("the folder can be written to");
-    let says = succeed(Command::new("systemd-analyze").args(["verify", "--recursive-errors=no"]).arg(&copy));
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--recursive-errors=no"]);
+    for (unit, name) in [(UNIT, "hokusai-gateway.service"), (SOCKET, "hokusai-gateway.socket")] {
+        let copy = folder.path().join(name);
+        let installed = read(unit).replace("/usr/local/bin/hokusai-gateway", env!("CARGO_BIN_EXE_hokusai-gateway"));
+        fs::write(&copy, installed).expect("the folder can be written to");
+        verify.arg(copy);
+    }
+    let says = succeed(&mut verify);
     assert!(!says.contains("hokusai-gateway"), "{says}");
+}
+
+#[test]
+fn the_sockets_are_those_that_the_gateway_listens_on() {
+    let sockets: Vec<SocketAddr> =
+        values(&read(SOCKET), "ListenStream").map(|address| address.parse().expect("an address")).collect();
+    assert_eq!(sockets, configuration(CONFIGURATION).server.listen);
+}
+
+/// The signal alone would tell nobody that the file is wrong.
+#[test]
+fn a_reload_checks_the_file_that_is_served_first() {
+    let unit = read(UNIT);
+    let reload: Vec<_> = values(&unit, "ExecReload").collect();
+    assert_eq!(reload, [&setting("ExecStart").replace(" serve ", " check "), "/bin/kill -HUP $MAINPID"]);
 }
 
 #[test]
@@ -74,9 +96,12 @@ fn the_configuration_serves() {
     assert!(state.path().join("gateway.db").exists() && state.path().join("spool/id").exists());
 }
 
-/// The value of a line of the unit.
+/// The value of a line of the service.
 fn setting(name: &str) -> &'static str {
     let unit: &'static str = include_str!("../../deploy/systemd/hokusai-gateway.service");
-    let value = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    value.unwrap_or_else(|| panic!("the unit has no {name}"))
+    values(unit, name).next().unwrap_or_else(|| panic!("the unit has no {name}"))
+}
+
+fn values<'u>(unit: &'u str, name: &str) -> impl Iterator<Item = &'u str> {
+    unit.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix('='))
 }

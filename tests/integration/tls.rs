@@ -159,6 +159,22 @@ fn files_that_change_are_for_new_connections_and_open_ones_go_on() {
 }
 
 #[test]
+fn a_reload_takes_up_other_files_and_names_other_addresses_as_what_needs_a_restart() {
+    let upstream = Upstream::ok();
+    let place = Place::start(&upstream, "");
+    let other = place.authority.make(&[NAME]);
+    other.write(place.gateway.folder(), "other");
+    let tls = TLS.replace("\"cert", "\"other");
+    place.gateway.configure(upstream.address(), &format!("{tls}\n{OPEN}"));
+    place.gateway.reload();
+    assert_eq!(place.shown_now(), other.der());
+    place.gateway.configure(upstream.address(), &format!("{}\n{OPEN}", tls.replace("127.0.0.1:0", "127.0.0.2:0")));
+    place.gateway.reload();
+    eventually("it is named", || place.gateway.log().contains("\"keys\":\"server.tls.listen\""));
+    assert_eq!(place.shown_now(), other.der());
+}
+
+#[test]
 fn files_that_cannot_be_used_change_nothing_and_it_is_said_why() {
     let upstream = Upstream::ok();
     let place = Place::start(&upstream, "");

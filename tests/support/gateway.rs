@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -15,6 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{Connection, Request, Response};
+use super::eventually;
 use super::settings::settings;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_hokusai-gateway");
@@ -55,8 +57,9 @@ impl Gateway {
     /// Everything but the process.
     pub fn stopped(app: SocketAddr, own: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        fs::write(folder.path().join("gateway.toml"), settings(app, own)).expect("the folder can be written to");
-        Self { folder, environment: Vec::new(), log: Arc::default(), running: None }
+        let gateway = Self { folder, environment: Vec::new(), log: Arc::default(), running: None };
+        gateway.configure(app, own);
+        gateway
     }
 
     /// For each process of it from now on.
@@ -83,6 +86,38 @@ impl Gateway {
     /// A file as the process sees it.
     pub fn inside(&self, path: &Path) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{}", self.process_id(), path.display()))
+    }
+
+    /// The same with a socket that is bound already, as systemd would hand it over. The shell puts it where the third file is, and
+    /// tells whose it is.
+    pub fn run_with_socket(&mut self, socket: &TcpListener) {
+        let serve = self.command_with_socket(socket);
+        self.run_by(serve);
+    }
+
+    /// `serve` with such a socket, not run yet.
+    pub fn command_with_socket(&self, socket: &TcpListener) -> Command {
+        let mut command = self.command_by("sh", &["-c"]);
+        command.arg("exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"");
+        command.args(["sh", BINARY, "serve", "-c", "gateway.toml"]);
+        command.stdin(OwnedFd::from(socket.try_clone().expect("a socket can be shared")));
+        command
+    }
+
+    /// Writes other settings to its file; [`reload`](Self::reload) or the next start puts them in force.
+    pub fn configure(&self, app: SocketAddr, own: &str) {
+        fs::write(self.folder.path().join("gateway.toml"), settings(app, own)).expect("the folder can be written to");
+    }
+
+    /// Tells it to read its file again by SIGHUP, and waits until it has.
+    pub fn reload(&self) {
+        let reloads = || -> u64 {
+            let metrics = self.metrics();
+            metrics.iter().filter(|(name, _)| name.starts_with("gateway_config_reloads_total")).map(|(_, count)| count).sum()
+        };
+        let before = reloads();
+        signal("HUP", self.process_id());
+        eventually("it has reloaded", || reloads() > before);
     }
 
     fn run_by(&mut self, mut serve: Command) {

@@ -18,6 +18,7 @@ mod record;
 mod tests;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub struct SharedCache {
     redis: Arc<Redis>,
     metrics: Arc<Metrics>,
     /// Milliseconds.
-    cache_ttl: u64,
+    cache_ttl: AtomicU64,
     trust: Mutex<Trust>,
     /// Changed, and perhaps still in Redis as they were.
     doubtful: Mutex<HashSet<KeyHash>>,
@@ -87,8 +88,13 @@ pub struct Place {
 
 impl SharedCache {
     pub fn new(rules: &config::Keys, redis: Arc<Redis>, metrics: Arc<Metrics>) -> Self {
-        let cache_ttl = u64::try_from(rules.cache_ttl.as_millis()).unwrap_or(u64::MAX).min(1 << 50);
+        let cache_ttl = AtomicU64::new(ttl_for_redis(rules));
         Self { redis, metrics, cache_ttl, trust: Mutex::default(), doubtful: Mutex::default() }
+    }
+
+    /// Records that are put from now on are kept this long.
+    pub fn renew(&self, rules: &config::Keys) {
+        self.cache_ttl.store(ttl_for_redis(rules), Ordering::Relaxed);
     }
 
     pub async fn find(&self, hash: KeyHash) -> Finding {
@@ -117,7 +123,8 @@ impl SharedCache {
 
     /// Whoever cannot be told reads the store for itself.
     pub async fn fill(&self, place: Place, key: &FoundKey) {
-        let arguments = vec![place.token, record::write(key), place.given_at.to_string(), self.cache_ttl.to_string()];
+        let arguments =
+            vec![place.token, record::write(key), place.given_at.to_string(), self.cache_ttl.load(Ordering::Relaxed).to_string()];
         let _: Result<u8, RedisError> = self.redis.run(FILL, self.place_of(place.hash), arguments).await;
     }
 
@@ -219,4 +226,9 @@ impl SharedCache {
     fn doubtful(&self) -> MutexGuard<'_, HashSet<KeyHash>> {
         self.doubtful.lock().expect("nothing panics while it holds the doubtful")
     }
+}
+
+/// Milliseconds; Redis takes no more than so many.
+fn ttl_for_redis(rules: &config::Keys) -> u64 {
+    u64::try_from(rules.cache_ttl.as_millis()).unwrap_or(u64::MAX).min(1 << 50)
 }

@@ -244,7 +244,7 @@ async fn a_record_ends_with_the_time_it_may_be_cached_counted_from_its_reading()
     let read_at = given.given_at;
     cache.fill(given, &key("k")).await;
     let ends_at: u64 = SHARED.cli(&["pexpiretime", &cache.place_of(hash("k"))]).parse().unwrap();
-    assert_eq!(ends_at, read_at + cache.cache_ttl);
+    assert_eq!(ends_at, read_at + cache.cache_ttl.load(Ordering::Relaxed));
     let Finding::Key { age, .. } = cache.find(hash("k")).await else { panic!("it is there") };
     assert!(age <= clock::now().as_millis() - read_at);
 }

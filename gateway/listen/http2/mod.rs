@@ -59,8 +59,9 @@ type Http<'a> = http2::Connection<TokioIo<WatchedIo<'a>>, Streams, Streams>;
 
 /// Serves one connection to its end. `early` is what was read of it.
 pub async fn serve(mut stream: ClientStream, early: Bytes, client: Arc<Client>, worker: Arc<Worker>) {
-    let live = worker.live.load_full();
-    let rules = &live.config.server;
+    // Not the whole snapshot, which would keep what a reload has taken away.
+    let config = Arc::clone(&worker.live.load().config);
+    let rules = &config.server;
     let activity = Arc::new(Activity::new(client.opened));
     let streams = Streams::new(&worker, &client, rules, &activity);
     let frames = Frames::new(clock::monotonic());
