@@ -18,7 +18,6 @@ use crate::listen::accept::Acceptor;
 use crate::listen::bind::Bound;
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::{Live, Worker};
-use crate::upstream::pool::Pool;
 use crate::usage::Usage;
 
 pub struct Workers {
@@ -61,7 +60,7 @@ impl Workers {
         let mut workers = Self { threads: Vec::new(), tasks: Vec::new(), drain, ended: Vec::new(), cut: 0 };
         for (number, sockets) in by_worker(bound, rules.workers.get()).into_iter().enumerate() {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let worker = Arc::new(shared.worker(live));
+            let worker = Arc::new(shared.worker(number, live));
             workers.tasks.push(worker.tasks.clone());
             let acceptors = shared.acceptors(&runtime, &worker, sockets)?;
             let (end, ended) = oneshot::channel();
@@ -96,12 +95,12 @@ impl Workers {
 }
 
 impl Shared<'_> {
-    fn worker(&self, live: &Live) -> Worker {
+    fn worker(&self, number: usize, live: &Live) -> Worker {
         Worker {
+            number,
             live: ArcSwap::from_pointee(live.clone()),
             lookup: Arc::clone(self.lookup),
             limiter: Arc::clone(self.limiter),
-            pool: Pool::default(),
             shard: self.metrics.shard(),
             recorder: self.usage.map(Usage::recorder),
             tasks: Tasks::new(),

@@ -8,12 +8,16 @@ use super::hosts;
 use super::problem::Complaint;
 use super::section::Section;
 
+/// So many fit the note of which were tried.
+const MOST_SERVERS: usize = 64;
+
 /// `[[upstreams]]`
 #[derive(Debug)]
 pub struct Upstream {
     pub name: String,
-    /// At least one.
+    /// 1 to 64.
     pub servers: Vec<ServerAddress>,
+    pub balance: Balance,
     /// More than zero, like the others.
     pub connect_timeout: Duration,
     /// From the end of the request to the head of the response.
@@ -41,11 +45,13 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-/// Balancing, of which there is one kind so far.
-#[derive(Clone, Copy)]
-enum Balance {
-    RoundRobin,
+/// Which of several servers a request goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// The one with the fewest requests under way; of equals, the next in turn.
     LeastConnections,
+    /// The next in turn.
+    RoundRobin,
 }
 
 pub(super) fn read(section: &mut Section<'_>) -> Upstream {
@@ -53,15 +59,16 @@ pub(super) fn read(section: &mut Section<'_>) -> Upstream {
     if section.has("name") && !is_upstream_name(&name) {
         section.complain("name", Complaint::new(format!("`{name}` must be 1 to 64 letters, digits, `-`, `_` and `.`")));
     }
-    let balance = one_of(&[("round-robin", Balance::RoundRobin), ("least-connections", Balance::LeastConnections)]);
-    section.text("balance", "round-robin", |text| match balance(text)? {
-        Balance::RoundRobin => Ok(()),
-        Balance::LeastConnections => Err(Complaint::later("is")),
-    });
+    let servers = section.filled_list("servers", &[], server_address);
+    if servers.len() > MOST_SERVERS {
+        section.complain("servers", Complaint::new(format!("lists {}, at most {MOST_SERVERS} may stand there", servers.len())));
+    }
+    let balance = one_of(&[("least-connections", Balance::LeastConnections), ("round-robin", Balance::RoundRobin)]);
     section.later("health_check");
     Upstream {
         name,
-        servers: section.filled_list("servers", &[], server_address),
+        servers,
+        balance: section.text("balance", "least-connections", balance),
         connect_timeout: section.text("connect_timeout", "2s", positive_duration),
         response_timeout: section.text("response_timeout", "60s", positive_duration),
         body_timeout: section.text("body_timeout", "60s", positive_duration),

@@ -18,20 +18,23 @@ use super::record::Record;
 use crate::clock;
 use crate::observe::metrics::UpstreamResult;
 use crate::upstream::http1::Connection;
+use crate::upstream::seat::Seat;
 
 pub struct Tunnel {
     upstream: TcpStream,
     /// What the upstream had sent behind its 101.
     surplus: Bytes,
+    /// The tunnel counts as a request under way.
+    _seat: Arc<Seat>,
     record: Box<Record>,
     /// The longest silence of both sides together; zero for any.
     idle_timeout: Duration,
 }
 
 impl Tunnel {
-    pub fn new(upstream: Connection, record: Box<Record>, idle_timeout: Duration) -> Self {
+    pub fn new(upstream: Connection, seat: Arc<Seat>, record: Box<Record>, idle_timeout: Duration) -> Self {
         let (upstream, surplus) = upstream.into_parts();
-        Self { upstream, surplus, record, idle_timeout }
+        Self { upstream, surplus, _seat: seat, record, idle_timeout }
     }
 
     /// `early` is what the client had sent behind its request.

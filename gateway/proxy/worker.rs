@@ -6,22 +6,22 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::auth::lookup::Lookup;
-use crate::config::{Action, Config, Route};
+use crate::config::{Action, Config, Route, Upstream};
 use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::observe::metrics::{Metrics, RouteLabel, Shard};
 use crate::reserved_headers::ReservedHeaders;
 use crate::route::RouteTable;
 use crate::upstream::balance::Servers;
-use crate::upstream::pool::Pool;
 use crate::usage::Recorder;
 
 pub struct Worker {
+    /// Counted from 0.
+    pub number: usize,
     /// Each worker has its own `Arc`, so that holding it touches no other core.
     pub live: ArcSwap<Live>,
     pub lookup: Arc<Lookup>,
     pub limiter: Arc<Limiter>,
-    pub pool: Pool,
     pub shard: Arc<Shard>,
     /// `None` where usage is not recorded.
     pub recorder: Option<Recorder>,
@@ -49,8 +49,8 @@ pub struct RouteFacts {
 
 impl Live {
     pub fn new(config: Arc<Config>, metrics: &Metrics) -> Self {
-        let servers =
-            |upstream: &Arc<crate::config::Upstream>| (upstream.name.clone(), Arc::new(Servers::new(upstream, metrics)));
+        let workers = config.server.workers.get();
+        let servers = |upstream: &Arc<Upstream>| (upstream.name.clone(), Arc::new(Servers::new(upstream, metrics, workers)));
         let servers: HashMap<String, Arc<Servers>> = config.upstreams.iter().map(servers).collect();
         let facts = |route: &Arc<Route>| RouteFacts {
             label: metrics.route(&route.label),

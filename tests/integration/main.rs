@@ -25,4 +25,5 @@ mod routing;
 mod rules;
 mod streaming;
 mod upstream_framing;
+mod upstreams;
 mod usage;
