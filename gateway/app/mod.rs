@@ -128,6 +128,7 @@ impl App {
         let _ = timeout(FIRST_WORD, heard).await;
 
         let live = Live::new(Arc::clone(&config), &metrics);
+        live.watch_servers(&tasks);
         let traffic: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
         let workers = Workers::start(&live, bound, &lookup, &limiter, usage.as_ref(), &metrics).map_err(StartError::Worker)?;
 

@@ -43,7 +43,7 @@ pub use redis::{Redis, RedisUrl};
 pub use routes::{Action, Auth, Cors, FixedAnswer, Forward, HeaderRules, HostPattern, Origins, Redirect, Route, Scheme};
 pub use server::{Admin, Server};
 pub use store::{Store, StoreUrl};
-pub use upstreams::{Balance, ServerAddress, Upstream};
+pub use upstreams::{Balance, HealthCheck, ServerAddress, Upstream};
 pub use usage::Usage;
 
 use problem::Complaint;

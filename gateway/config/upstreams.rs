@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+
 use super::forms::{one_of, positive_duration};
 use super::hosts;
 use super::problem::Complaint;
@@ -18,12 +20,27 @@ pub struct Upstream {
     /// 1 to 64.
     pub servers: Vec<ServerAddress>,
     pub balance: Balance,
+    pub health_check: Option<HealthCheck>,
     /// More than zero, like the others.
     pub connect_timeout: Duration,
     /// From the end of the request to the head of the response.
     pub response_timeout: Duration,
     /// The longest pause within a response body.
     pub body_timeout: Duration,
+}
+
+/// What a server is asked, again and again, to find out whether it should get requests.
+#[derive(Debug)]
+pub struct HealthCheck {
+    /// Answered with 2xx or 3xx by a server that is well.
+    pub path: PathAndQuery,
+    /// More than zero, like the other.
+    pub interval: Duration,
+    /// From the connection to the head of the answer.
+    pub timeout: Duration,
+    /// So many in a row say so, at least 1.
+    pub unhealthy_after: usize,
+    pub healthy_after: usize,
 }
 
 /// Where one server of an upstream listens: `http://host:port`.
@@ -64,15 +81,30 @@ pub(super) fn read(section: &mut Section<'_>) -> Upstream {
         section.complain("servers", Complaint::new(format!("lists {}, at most {MOST_SERVERS} may stand there", servers.len())));
     }
     let balance = one_of(&[("least-connections", Balance::LeastConnections), ("round-robin", Balance::RoundRobin)]);
-    section.later("health_check");
     Upstream {
         name,
         servers,
         balance: section.text("balance", "least-connections", balance),
+        health_check: section.optional_table("health_check", health_check),
         connect_timeout: section.text("connect_timeout", "2s", positive_duration),
         response_timeout: section.text("response_timeout", "60s", positive_duration),
         body_timeout: section.text("body_timeout", "60s", positive_duration),
     }
+}
+
+fn health_check(section: &mut Section<'_>) -> HealthCheck {
+    HealthCheck {
+        path: section.required_text("path", check_path).unwrap_or_else(|| PathAndQuery::from_static("/")),
+        interval: section.text("interval", "5s", positive_duration),
+        timeout: section.text("timeout", "2s", positive_duration),
+        unhealthy_after: section.integer("unhealthy_after", 2, 1..=100),
+        healthy_after: section.integer("healthy_after", 2, 1..=100),
+    }
+}
+
+fn check_path(text: &str) -> Result<PathAndQuery, Complaint> {
+    let path = Some(text).filter(|text| text.starts_with('/') && !text.contains('#')).and_then(|text| text.parse().ok());
+    path.ok_or_else(|| Complaint::new(format!("`{text}` is no path")).hint("write it like /health"))
 }
 
 /// It becomes a label of metrics.

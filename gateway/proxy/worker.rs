@@ -1,6 +1,5 @@
 //! What a request works with: one worker's connections and counts, and the configuration as it is now.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -35,6 +34,7 @@ pub struct Live {
     pub config: Arc<Config>,
     pub routes: Arc<RouteTable>,
     pub reserved: Arc<ReservedHeaders>,
+    pub upstreams: Arc<[Arc<Servers>]>,
     /// By the routes' places.
     pub facts: Arc<[RouteFacts]>,
 }
@@ -50,12 +50,13 @@ pub struct RouteFacts {
 impl Live {
     pub fn new(config: Arc<Config>, metrics: &Metrics) -> Self {
         let workers = config.server.workers.get();
-        let servers = |upstream: &Arc<Upstream>| (upstream.name.clone(), Arc::new(Servers::new(upstream, metrics, workers)));
-        let servers: HashMap<String, Arc<Servers>> = config.upstreams.iter().map(servers).collect();
+        let servers = |upstream: &Arc<Upstream>| Arc::new(Servers::new(Arc::clone(upstream), metrics, workers));
+        let upstreams: Arc<[_]> = config.upstreams.iter().map(servers).collect();
+        let servers_of = |name: &str| upstreams.iter().find(|servers| servers.upstream.name == name).cloned();
         let facts = |route: &Arc<Route>| RouteFacts {
             label: metrics.route(&route.label),
             servers: match &route.action {
-                Action::Forward(forward) => servers.get(&forward.upstream.name).cloned(),
+                Action::Forward(forward) => servers_of(&forward.upstream.name),
                 Action::Redirect(_) | Action::Respond(_) => None,
             },
         };
@@ -63,7 +64,13 @@ impl Live {
             routes: Arc::new(RouteTable::new(&config.routes)),
             reserved: Arc::new(ReservedHeaders::new(&config.identity_headers)),
             facts: config.routes.iter().map(facts).collect(),
+            upstreams,
             config,
         }
+    }
+
+    /// Begins to watch the servers, in the background of the caller; once for each.
+    pub fn watch_servers(&self, tasks: &Tasks) {
+        self.upstreams.iter().for_each(|servers| servers.watch(tasks));
     }
 }

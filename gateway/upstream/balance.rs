@@ -7,24 +7,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
 
+use super::health;
 use super::seat::Seat;
 use super::server::Server;
 use crate::config::{Balance, ServerAddress, Upstream};
+use crate::drain::Tasks;
 use crate::observe::metrics::{Metrics, UpstreamLabel};
 
 /// An upstream with what the gateway knows of its servers.
 #[derive(Debug)]
 pub struct Servers {
+    pub upstream: Arc<Upstream>,
     pub label: UpstreamLabel,
     balance: Balance,
     /// By worker, then by server.
     seats: Vec<Vec<Arc<Seat>>>,
     turn: AtomicUsize,
+    /// Cancelled when they are dropped.
+    gone: CancellationToken,
 }
 
 impl Servers {
-    pub fn new(upstream: &Upstream, metrics: &Metrics, workers: usize) -> Self {
+    pub fn new(upstream: Arc<Upstream>, metrics: &Metrics, workers: usize) -> Self {
         let server = |address: &ServerAddress| {
             let healthy = metrics.server(&upstream.name, &address.to_string());
             Arc::new(Server::new(address.clone(), healthy))
@@ -37,6 +43,23 @@ impl Servers {
             balance: if servers.len() == 1 { Balance::RoundRobin } else { upstream.balance },
             seats: (0..workers).map(|_| seats()).collect(),
             turn: AtomicUsize::new(0),
+            upstream,
+            gone: CancellationToken::new(),
+        }
+    }
+
+    /// Begins to watch them, in the background of the caller, until they are dropped or `tasks` are to end.
+    pub fn watch(&self, tasks: &Tasks) {
+        for seat in &self.seats[0] {
+            let watching = health::watch(Arc::clone(&seat.server), Arc::clone(&self.upstream));
+            let (gone, stop) = (self.gone.clone(), tasks.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = watching => {}
+                    () = gone.cancelled() => {}
+                    () = stop.stopping() => {}
+                }
+            });
         }
     }
 
@@ -58,6 +81,12 @@ impl Servers {
             Balance::RoundRobin => 0,
             Balance::LeastConnections => self.seats.iter().map(|seats| Arc::strong_count(&seats[at])).sum(),
         }
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.gone.cancel();
     }
 }
 
@@ -98,7 +127,7 @@ mod tests {
     use crate::upstream::testing::upstream;
 
     fn servers(balance: Balance, ports: &[u16]) -> Servers {
-        Servers::new(&upstream(balance, ports), &Metrics::default(), 2)
+        Servers::new(upstream(balance, ports), &Metrics::default(), 2)
     }
 
     fn port(seat: &Seat) -> u16 {
@@ -138,7 +167,7 @@ mod tests {
     #[test]
     fn servers_that_refused_are_tried_after_all_others() {
         let servers = servers(Balance::LeastConnections, &[1, 2, 3]);
-        let refuse = |at: usize| servers.seats[0][at].server.note(Some(&"refused"));
+        let refuse = |at: usize| servers.seats[0][at].server.connected(Some(&"refused"));
         refuse(0);
         assert_eq!([order(&servers), order(&servers), order(&servers)], [[2, 3, 1], [2, 3, 1], [3, 2, 1]]);
         (1..3).for_each(refuse);

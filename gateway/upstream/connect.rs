@@ -28,7 +28,7 @@ pub async fn connect(server: &Server, limit: Duration) -> Result<Connection, Con
         Ok(opened) => opened.map_err(|error| ConnectError::Refused(server.address.clone(), error)),
         Err(_) => Err(ConnectError::Timeout(server.address.clone(), limit)),
     };
-    server.note(connected.as_ref().err().map(|error| error as &dyn fmt::Display));
+    server.connected(connected.as_ref().err().map(|error| error as &dyn fmt::Display));
     connected
 }
 

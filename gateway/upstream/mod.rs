@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod connect;
+pub mod health;
 pub mod http1;
 pub mod request_body;
 pub mod retry;
