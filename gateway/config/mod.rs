@@ -21,6 +21,7 @@ mod routes;
 mod rules;
 mod section;
 mod server;
+mod server_address;
 mod store;
 mod upstreams;
 mod usage;
@@ -42,8 +43,9 @@ pub use problem::{LoadError, Problem, Problems};
 pub use redis::{Redis, RedisUrl};
 pub use routes::{Action, Auth, Cors, FixedAnswer, Forward, HeaderRules, HostPattern, Origins, Redirect, Route, Scheme};
 pub use server::{Admin, Server};
+pub use server_address::{HostPort, ServerAddress};
 pub use store::{Store, StoreUrl};
-pub use upstreams::{Balance, HealthCheck, ServerAddress, Upstream};
+pub use upstreams::{Balance, HealthCheck, Upstream};
 pub use usage::Usage;
 
 use problem::Complaint;

@@ -19,9 +19,10 @@ use crate::clock;
 use crate::observe::metrics::UpstreamResult;
 use crate::upstream::http1::Connection;
 use crate::upstream::seat::Seat;
+use crate::upstream::stream::Stream;
 
 pub struct Tunnel {
-    upstream: TcpStream,
+    upstream: Stream,
     /// What the upstream had sent behind its 101.
     surplus: Bytes,
     /// The tunnel counts as a request under way.
@@ -56,7 +57,7 @@ impl Tunnel {
     }
 }
 
-async fn copy(client: &mut Listened, upstream: &mut TcpStream, surplus: &[u8]) -> std::io::Result<()> {
+async fn copy(client: &mut Listened, upstream: &mut Stream, surplus: &[u8]) -> std::io::Result<()> {
     client.write_all(surplus).await?;
     copy_bidirectional(client, upstream).await.map(drop)
 }

@@ -3,18 +3,24 @@
 //! What must stay true here: a request may go on to every server, once to each, and to those that are left out last. Choosing
 //! writes to nothing that another worker writes to, but the turn of an upstream with several servers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use http::HeaderValue;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::health;
 use super::seat::Seat;
 use super::server::Server;
+use crate::clock;
 use crate::config::{Balance, ServerAddress, Upstream};
 use crate::drain::Tasks;
 use crate::observe::metrics::{Metrics, UpstreamLabel};
+
+/// Between two looks at the idle connections.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// An upstream with what the gateway knows of its servers.
 #[derive(Debug)]
@@ -51,16 +57,20 @@ impl Servers {
     /// Begins to watch them, in the background of the caller, until they are dropped or `tasks` are to end.
     pub fn watch(&self, tasks: &Tasks) {
         for seat in &self.seats[0] {
-            let watching = health::watch(Arc::clone(&seat.server), Arc::clone(&self.upstream));
-            let (gone, stop) = (self.gone.clone(), tasks.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = watching => {}
-                    () = gone.cancelled() => {}
-                    () = stop.stopping() => {}
-                }
-            });
+            self.keep_up(health::watch(Arc::clone(&seat.server), Arc::clone(&self.upstream)), tasks);
         }
+        self.keep_up(sweep(self.seats.iter().flatten().map(Arc::downgrade).collect()), tasks);
+    }
+
+    fn keep_up(&self, work: impl Future<Output = ()> + Send + 'static, tasks: &Tasks) {
+        let (gone, stop) = (self.gone.clone(), tasks.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = gone.cancelled() => {}
+                () = stop.stopping() => {}
+            }
+        });
     }
 
     /// The servers for one request of a worker, the best first.
@@ -87,6 +97,14 @@ impl Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         self.gone.cancel();
+    }
+}
+
+/// Closes idle connections that are not to be used any more. Weakly held, the seats count no request for it.
+async fn sweep(seats: Vec<Weak<Seat>>) {
+    loop {
+        sleep(SWEEP).await;
+        seats.iter().filter_map(Weak::upgrade).for_each(|seat| seat.sweep(clock::monotonic()));
     }
 }
 
@@ -131,7 +149,10 @@ mod tests {
     }
 
     fn port(seat: &Seat) -> u16 {
-        seat.server.address.port
+        match &seat.server.address {
+            ServerAddress::Http(place) => place.port,
+            other @ ServerAddress::Unix(_) => panic!("{other}"),
+        }
     }
 
     /// In the order they would be tried.

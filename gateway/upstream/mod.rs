@@ -8,5 +8,6 @@ pub mod request_body;
 pub mod retry;
 pub mod seat;
 pub mod server;
+pub mod stream;
 #[cfg(test)]
 mod testing;

@@ -17,6 +17,8 @@ pub struct Server {
     pub address: ServerAddress,
     /// `Host` for a client that sent none.
     pub host: HeaderValue,
+    /// By a name, which may come to stand for another address.
+    pub is_named: bool,
     /// 0 while it is out.
     healthy: Arc<Gauge>,
     standing: Mutex<Standing>,
@@ -36,9 +38,9 @@ struct Standing {
 impl Server {
     /// As it stood before, where `healthy` knows it.
     pub fn new(address: ServerAddress, healthy: Arc<Gauge>) -> Self {
-        let host = HeaderValue::from_str(&address.to_string()).expect("a checked address is visible ASCII");
+        let host = HeaderValue::from_str(&address.authority()).expect("a checked host is visible ASCII");
         let standing = Mutex::new(Standing { refuses: healthy.get() == 0, ..Standing::default() });
-        Self { address, host, healthy, standing, refused: Notify::new() }
+        Self { is_named: address.is_named(), address, host, healthy, standing, refused: Notify::new() }
     }
 
     /// Requests go there only when there is no other.
@@ -107,10 +109,10 @@ impl Standing {
 mod tests {
     use super::*;
     use crate::observe::metrics::Metrics;
-    use crate::upstream::testing::health_check;
+    use crate::upstream::testing::{address, health_check};
 
     fn server(metrics: &Metrics) -> Server {
-        Server::new(ServerAddress { host: "127.0.0.1".into(), port: 1 }, metrics.server("app", "127.0.0.1:1"))
+        Server::new(address("127.0.0.1"), metrics.server("app", "127.0.0.1:1"))
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 
-use crate::config::{Balance, HealthCheck, ServerAddress, Upstream};
+use crate::config::{Balance, HealthCheck, HostPort, ServerAddress, Upstream};
 
 const LONG: Duration = Duration::from_secs(10);
 
@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_secs(10);
 pub(super) fn upstream(balance: Balance, ports: &[u16]) -> Arc<Upstream> {
     Arc::new(Upstream {
         name: "app".into(),
-        servers: ports.iter().map(|&port| ServerAddress { host: "127.0.0.1".into(), port }).collect(),
+        servers: ports.iter().map(|&port| ServerAddress::Http(HostPort { host: "127.0.0.1".into(), port })).collect(),
         balance,
         health_check: None,
         connect_timeout: LONG,
@@ -25,4 +25,8 @@ pub(super) fn upstream(balance: Balance, ports: &[u16]) -> Arc<Upstream> {
 pub(super) fn health_check() -> HealthCheck {
     let path = PathAndQuery::from_static("/health");
     HealthCheck { path, interval: LONG, timeout: LONG, unhealthy_after: 2, healthy_after: 3 }
+}
+
+pub(super) fn address(host: &str) -> ServerAddress {
+    ServerAddress::Http(HostPort { host: host.into(), port: 1 })
 }

@@ -25,5 +25,6 @@ mod routing;
 mod rules;
 mod streaming;
 mod upstream_framing;
+mod upstream_ways;
 mod upstreams;
 mod usage;

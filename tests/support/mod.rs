@@ -5,6 +5,7 @@
 pub mod client;
 pub mod faketime;
 pub mod fleet;
+pub mod front;
 pub mod gateway;
 pub mod postgres;
 pub mod redis;

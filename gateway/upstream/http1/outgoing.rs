@@ -11,10 +11,10 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, Method};
 use http_body::Body;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::encode::{self, BodyFraming, Finished, RequestHead};
 use crate::upstream::request_body::{BodyError, End, RequestBody};
+use crate::upstream::stream::Stream;
 
 pub struct Outgoing {
     method: Method,
@@ -83,7 +83,7 @@ impl Outgoing {
     }
 
     /// Writes what there is. Ready when nothing is left, or nothing more can be written.
-    pub(super) fn poll_send(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+    pub(super) fn poll_send(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         while !self.failed {
             let (is_begun, is_written) = (self.is_begun(), self.is_written());
             if let Some(upload) = &mut self.upload
@@ -106,7 +106,7 @@ impl Outgoing {
         self.written == self.head.len() && self.upload.as_deref().is_none_or(Upload::is_written)
     }
 
-    fn poll_write(&self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let (stream, head) = (Pin::new(stream), &self.head[self.written..]);
         let written = match self.upload.as_deref().filter(|upload| !upload.is_written()) {
             None => stream.poll_write(context, head),
