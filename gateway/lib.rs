@@ -22,6 +22,7 @@ pub mod clock;
 pub mod model;
 pub mod units;
 // 1 ground
+pub mod certificates;
 pub mod config;
 pub mod drain;
 pub mod observe;

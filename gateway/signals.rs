@@ -12,7 +12,7 @@ pub struct Signals {
 pub enum Told {
     /// SIGTERM, SIGINT: finish and end.
     Stop,
-    /// SIGHUP: open the log files anew.
+    /// SIGHUP: open the log files and read the certificates anew.
     Reopen,
 }
 

@@ -18,11 +18,13 @@ use crate::admin::{self, Readiness};
 use crate::auth::lookup::Lookup;
 use crate::auth::shared_cache::SharedCache;
 use crate::auth::watch::Watch;
+use crate::certificates::FileError;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::drain::Tasks;
 use crate::limits::{Authority, Limiter};
-use crate::listen::bind::{self, BindError};
+use crate::listen::bind::{self, BindError, Bound};
+use crate::listen::tls::Tls;
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::Live;
 use crate::redis::Redis;
@@ -46,6 +48,8 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error(transparent)]
+    Certificate(#[from] FileError),
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error("the file of leases in {path} cannot be used: {error}")]
     Leases { path: std::path::PathBuf, error: std::io::Error },
@@ -62,6 +66,7 @@ pub struct App {
     pub traffic: Vec<SocketAddr>,
     pub admin: SocketAddr,
     readiness: Arc<Readiness>,
+    tls: Option<Arc<Tls>>,
     workers: Workers,
     limiter: Arc<Limiter>,
     usage: Option<Usage>,
@@ -80,7 +85,8 @@ impl App {
         let config = Arc::new(config);
         let background = Handle::current();
         let tasks = Tasks::new();
-        let bound = bind::bind(&config.server.listen, config.server.workers.get())?;
+        let tls = config.server.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
+        let bound = bind_traffic(&config.server, tls.as_ref())?;
         let admin_listener = bind_admin(config.admin.listen).await?;
 
         let metrics = Arc::<Metrics>::default();
@@ -127,6 +133,10 @@ impl App {
         // Late or not at all, the gateway starts all the same.
         let _ = timeout(FIRST_WORD, heard).await;
 
+        if let Some(tls) = &tls {
+            tasks.spawn(Arc::clone(tls).watch(tasks.clone()));
+        }
+
         let live = Live::new(Arc::clone(&config), &metrics);
         live.watch_servers(&tasks);
         let traffic: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
@@ -135,7 +145,12 @@ impl App {
         let readiness = Arc::<Readiness>::default();
         let (admin, admin_tasks) = serve_admin(admin_listener, metrics, &readiness);
         readiness.set(true);
-        Ok(Self { config, traffic, admin, readiness, workers, limiter, usage, tasks, admin_tasks })
+        Ok(Self { config, traffic, admin, readiness, tls, workers, limiter, usage, tasks, admin_tasks })
+    }
+
+    /// Reads the certificates again, for the connections to come.
+    pub fn reread_certificates(&self) {
+        self.tls.iter().for_each(|tls| tls.reread());
     }
 
     /// Ends in order. `hurry` cuts the drain short when it completes.
@@ -167,6 +182,16 @@ impl App {
         }
         tracing::info!(seconds = clock::monotonic().duration_since(began).as_secs_f64(), "stopped");
     }
+}
+
+/// First the doors for cleartext, then those for TLS.
+fn bind_traffic(rules: &config::Server, tls: Option<&Arc<Tls>>) -> Result<Vec<Bound>, BindError> {
+    let workers = rules.workers.get();
+    let mut bound = bind::bind(&rules.listen, None, workers)?;
+    if let (Some(rules), Some(tls)) = (&rules.tls, tls) {
+        bound.extend(bind::bind(&rules.listen, Some(tls), workers)?);
+    }
+    Ok(bound)
 }
 
 async fn bind_admin(address: SocketAddr) -> Result<TcpListener, BindError> {

@@ -16,6 +16,7 @@ use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::listen::accept::Acceptor;
 use crate::listen::bind::Bound;
+use crate::listen::tls::Tls;
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::{Live, Worker};
 use crate::usage::Usage;
@@ -30,8 +31,8 @@ pub struct Workers {
     cut: usize,
 }
 
-/// One worker's, with the addresses they listen on.
-type Sockets = Vec<(SocketAddr, StdListener)>;
+/// One worker's, with the addresses they listen on, and what TLS is spoken with there.
+type Sockets = Vec<(SocketAddr, Option<Arc<Tls>>, StdListener)>;
 
 /// What every worker shares.
 struct Shared<'a> {
@@ -109,9 +110,10 @@ impl Shared<'_> {
 
     fn acceptors(&self, runtime: &Runtime, worker: &Arc<Worker>, sockets: Sockets) -> io::Result<Vec<Acceptor>> {
         let _entered = runtime.enter();
-        let acceptor = |(address, socket): (SocketAddr, StdListener)| {
+        let acceptor = |(address, tls, socket): (SocketAddr, Option<Arc<Tls>>, StdListener)| {
             Ok(Acceptor {
                 listener: TcpListener::from_std(socket)?,
+                tls,
                 worker: Arc::clone(worker),
                 connections: Arc::clone(&self.connections),
                 open: self.metrics.listener(&address.to_string()),
@@ -150,9 +152,9 @@ async fn serve(worker: Arc<Worker>, acceptors: Vec<Acceptor>, mut drain: watch::
 /// From each address's sockets to each worker's.
 fn by_worker(bound: Vec<Bound>, workers: usize) -> Vec<Sockets> {
     let mut by_worker: Vec<Sockets> = (0..workers).map(|_| Vec::new()).collect();
-    for Bound { address, sockets } in bound {
+    for Bound { address, tls, sockets } in bound {
         for (sockets_here, socket) in by_worker.iter_mut().zip(sockets) {
-            sockets_here.push((address, socket));
+            sockets_here.push((address, tls.clone(), socket));
         }
     }
     by_worker

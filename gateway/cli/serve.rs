@@ -11,7 +11,7 @@ use crate::signals::{Signals, Told};
 pub const NOTES: &str = "\
 SIGTERM, SIGINT  stop accepting, finish what is under way, exit with 0;
                  a second one does not wait for what is under way
-SIGHUP           reopen the log file
+SIGHUP           reopen the log file, read the certificates again
 
 A store that cannot be reached at the start is asked again and again; tables
 that this version cannot work with are an error.";
@@ -35,7 +35,10 @@ pub(super) fn serve(config: Config, logging: &Logging, announce: impl FnOnce(&Ap
         let traffic: Vec<String> = app.traffic.iter().map(ToString::to_string).collect();
         tracing::info!(traffic = traffic.join(","), admin = %app.admin, version = env!("CARGO_PKG_VERSION"), "listening");
         announce(&app)?;
-        wait_for_stop(&mut signals, logging).await;
+        while signals.next().await == Told::Reopen {
+            reopen(logging);
+            app.reread_certificates();
+        }
         app.stop(wait_for_stop(&mut signals, logging)).await;
         Ok(())
     });
@@ -46,9 +49,13 @@ pub(super) fn serve(config: Config, logging: &Logging, announce: impl FnOnce(&Ap
 
 async fn wait_for_stop(signals: &mut Signals, logging: &Logging) {
     while signals.next().await == Told::Reopen {
-        match logging.reopen() {
-            Ok(()) => tracing::info!("log file reopened"),
-            Err(error) => tracing::error!(%error, "the log file could not be reopened; lines go on to the old one"),
-        }
+        reopen(logging);
+    }
+}
+
+fn reopen(logging: &Logging) {
+    match logging.reopen() {
+        Ok(()) => tracing::info!("log file reopened"),
+        Err(error) => tracing::error!(%error, "the log file could not be reopened; lines go on to the old one"),
     }
 }

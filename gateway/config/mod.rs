@@ -23,6 +23,7 @@ mod section;
 mod server;
 mod server_address;
 mod store;
+mod tls;
 mod upstreams;
 mod usage;
 
@@ -45,6 +46,7 @@ pub use routes::{Action, Auth, Cors, FixedAnswer, Forward, HeaderRules, HostPatt
 pub use server::{Admin, Server};
 pub use server_address::{HostPort, ServerAddress};
 pub use store::{Store, StoreUrl};
+pub use tls::{ClientCertificates, Tls};
 pub use upstreams::{Balance, HealthCheck, Upstream};
 pub use usage::Usage;
 

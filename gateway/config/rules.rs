@@ -14,16 +14,19 @@ pub(super) fn check(config: &Config, reading: &Reading<'_>) {
 
 /// Port 0 is another one each time.
 fn refuse_one_address_twice(config: &Config, reading: &Reading<'_>) {
-    let listen = &config.server.listen;
-    for (count, address) in listen.iter().enumerate().filter(|(_, address)| address.port() != 0) {
-        if listen[..count].contains(address) {
-            reading.problem("server.listen", Complaint::new(format!("{address} is listed twice")));
+    let tls = config.server.tls.iter().flat_map(|tls| &tls.listen).map(|address| ("server.tls.listen", address));
+    let admin = [("admin.listen", &config.admin.listen)];
+    let all = config.server.listen.iter().map(|address| ("server.listen", address)).chain(tls).chain(admin);
+    let all: Vec<_> = all.filter(|(key, address)| address.port() != 0 && reading.is_right(key)).collect();
+    for (count, (key, address)) in all.iter().enumerate() {
+        match all[..count].iter().find(|(_, earlier)| earlier == address) {
+            Some((same, _)) if same == key => reading.problem(*key, Complaint::new(format!("{address} is listed twice"))),
+            Some((other, _)) => {
+                let complaint = Complaint::new(format!("{address} is an address of {other} too"));
+                reading.problem(*key, complaint.hint("give it a port of its own"));
+            }
+            None => {}
         }
-    }
-    let admin = config.admin.listen;
-    if admin.port() != 0 && listen.contains(&admin) && reading.is_right("server.listen") && reading.is_right("admin.listen") {
-        let complaint = Complaint::new(format!("{admin} is an address of server.listen too"));
-        reading.problem("admin.listen", complaint.hint("give it a port of its own"));
     }
 }
 

@@ -8,12 +8,14 @@ use super::forms::{address, duration, size, size_limit};
 use super::problem::Complaint;
 use super::routes::route_path;
 use super::section::Section;
+use super::tls::{self, Tls};
 
 /// `[server]`. A duration of zero means: no such deadline, except where said.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// At least one.
+    /// For cleartext. At least one, unless there is TLS.
     pub listen: Vec<SocketAddr>,
+    pub tls: Option<Tls>,
     /// Threads that serve requests.
     pub workers: NonZeroUsize,
     /// How long requests under way may go on after the gateway was told to stop. Zero: they are cut at once.
@@ -22,7 +24,7 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Path answered 200 on the traffic listeners; `None`: none.
     pub health_path: Option<String>,
-    /// From the connection's acceptance to its first byte of HTTP.
+    /// From the connection's acceptance to its first byte of HTTP; the TLS handshake is part of it.
     pub handshake_timeout: Duration,
     /// From the first byte of a head to its last.
     pub header_timeout: Duration,
@@ -50,12 +52,15 @@ pub struct Admin {
 }
 
 pub(super) fn read_server(section: &mut Section<'_>) -> Server {
-    section.later("tls");
     if section.flag("proxy_protocol", false) {
         section.complain("proxy_protocol", Complaint::later("is"));
     }
     Server {
-        listen: section.filled_list("listen", &["127.0.0.1:8080"], address),
+        listen: match section.has("tls") {
+            true => section.list("listen", &["127.0.0.1:8080"], address),
+            false => section.filled_list("listen", &["127.0.0.1:8080"], address),
+        },
+        tls: section.optional_table("tls", tls::read),
         workers: NonZeroUsize::new(section.integer("workers", 0, 0..=1024)).unwrap_or_else(cores),
         drain_timeout: section.text("drain_timeout", "30s", duration),
         drain_delay: section.text("drain_delay", "0s", duration),

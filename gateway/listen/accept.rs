@@ -9,9 +9,13 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connection;
+use super::tls::Tls;
+use super::{connection, handshake};
+use crate::config::Scheme;
 use crate::model::address::PeerAddr;
 use crate::observe::metrics::{Gauge, Metrics};
+use crate::proxy::client::Client;
+use crate::proxy::client_stream::ClientStream;
 use crate::proxy::worker::Worker;
 
 /// After an error, as when the process has no file descriptors left.
@@ -20,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub struct Acceptor {
     pub listener: TcpListener,
+    /// `None`: cleartext.
+    pub tls: Option<Arc<Tls>>,
     pub worker: Arc<Worker>,
     /// One permit per open connection, of all workers together.
     pub connections: Arc<Semaphore>,
@@ -82,11 +88,16 @@ impl Acceptor {
 
     fn serve(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         let Ok(peer) = stream.peer_addr() else { return };
-        let (worker, open) = (Arc::clone(&self.worker), self.open.hold());
+        let (worker, tls, open) = (Arc::clone(&self.worker), self.tls.clone(), self.open.hold());
         self.worker.tasks.spawn(async move {
             // Small answers go out at once.
             let _ = stream.set_nodelay(true);
-            connection::serve(stream, PeerAddr::new(peer), worker).await;
+            let client = |scheme| Arc::new(Client::new(PeerAddr::new(peer), scheme));
+            match tls {
+                None => connection::serve(ClientStream::Plain(stream), client(Scheme::Http), worker).await,
+                // Boxed, since its state would make every connection larger.
+                Some(tls) => Box::pin(handshake::serve(stream, tls, client(Scheme::Https), worker)).await,
+            }
             drop((open, permit));
         });
     }

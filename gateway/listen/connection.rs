@@ -13,21 +13,20 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::guarded_io::GuardedIo;
 use crate::clock;
-use crate::config::{Scheme, Server};
-use crate::model::address::PeerAddr;
+use crate::config::Server;
 use crate::proxy::client::{Client, Overdue, Phase};
+use crate::proxy::client_stream::ClientStream;
 use crate::proxy::failure::Failure;
 use crate::proxy::handle::handle;
 use crate::proxy::unparsed;
 use crate::proxy::worker::Worker;
 
 /// How long a kept-alive connection without a request is left open once the gateway drains: a request may be on its way.
-const DRAIN_IDLE: Duration = Duration::from_secs(2);
+pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(2);
 /// How long a client is given to take its last answer while it still sends.
 const LINGER: Duration = Duration::from_secs(3);
 /// hyper's parser has its own bound on a head; the gateway judges URI and headers apart, with an answer for each.
@@ -36,10 +35,9 @@ const HEAD_SLACK: usize = 8 * 1024;
 const FREE_HEADERS: usize = 100;
 
 /// Serves one connection to its end.
-pub async fn serve(stream: TcpStream, peer: PeerAddr, worker: Arc<Worker>) {
+pub async fn serve(stream: ClientStream, client: Arc<Client>, worker: Arc<Worker>) {
     let live = worker.live.load_full();
     let rules = &live.config.server;
-    let client = Arc::new(Client::new(peer, Scheme::Http));
     let service = {
         let (worker, client) = (Arc::clone(&worker), Arc::clone(&client));
         service_fn(move |request| handle(request, Arc::clone(&worker), Arc::clone(&client)))
@@ -53,7 +51,7 @@ pub async fn serve(stream: TcpStream, peer: PeerAddr, worker: Arc<Worker>) {
     }
     let parts = http.into_parts();
     let refused = parts.io.refused();
-    let mut stream = parts.io.into_stream();
+    let stream = parts.io.into_stream();
     if let Some(tunnel) = client.take_tunnel() {
         return tunnel.run(stream, parts.read_buf).await;
     }
@@ -62,13 +60,15 @@ pub async fn serve(stream: TcpStream, peer: PeerAddr, worker: Arc<Worker>) {
         _ => refused.map(|status| unparsed::failure(status, &parts.read_buf, rules)),
     };
     if let Some(failure) = &failure {
-        let _ = stream.write_all(&unparsed::answer(failure, &worker, &client)).await;
-    }
-    if client.was_cut() || overdue == Some(Overdue::Write) {
+        end_with(stream, &unparsed::answer(failure, &worker, &client)).await;
+    } else if client.was_cut() || overdue == Some(Overdue::Write) {
         // An answer that ends with its connection would look whole.
-        let _ = stream.set_zero_linger();
-    } else if failure.is_some() || client.has_unread() {
-        linger(stream).await;
+        let _ = stream.tcp().set_zero_linger();
+    } else if client.has_unread() {
+        end_with(stream, b"").await;
+    } else if let ClientStream::Tls(mut stream) = stream {
+        // Whoever reads until the end must be able to tell it from one that was cut.
+        let _ = timeout(LINGER, stream.shutdown()).await;
     }
 }
 
@@ -142,14 +142,14 @@ impl Timer<'_> {
     }
 }
 
-/// Says that no more will come, and reads what the client still sends until it has done the same, within a bound.
-async fn linger(mut stream: TcpStream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let drained = async {
+/// Says the last, and that no more will come; reads what the client still sends until it has done the same, within a bound.
+pub(super) async fn end_with(mut stream: ClientStream, answer: &[u8]) {
+    let ended = async {
+        stream.write_all(answer).await?;
+        stream.shutdown().await?;
         let mut scrap = vec![0; 16 * 1024];
-        while stream.read(&mut scrap).await.is_ok_and(|bytes| bytes > 0) {}
+        while stream.read(&mut scrap).await? > 0 {}
+        Ok::<_, std::io::Error>(())
     };
-    let _ = timeout(LINGER, drained).await;
+    let _ = timeout(LINGER, ended).await;
 }

@@ -11,19 +11,19 @@ use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use crate::proxy::client::Client;
+use crate::proxy::client_stream::ClientStream;
 
 pub struct GuardedIo {
-    inner: TokioIo<TcpStream>,
+    inner: TokioIo<ClientStream>,
     client: Arc<Client>,
     /// The status that hyper would have answered with.
     refused: Option<u16>,
 }
 
 impl GuardedIo {
-    pub fn new(stream: TcpStream, client: Arc<Client>) -> Self {
+    pub fn new(stream: ClientStream, client: Arc<Client>) -> Self {
         Self { inner: TokioIo::new(stream), client, refused: None }
     }
 
@@ -31,7 +31,7 @@ impl GuardedIo {
         self.refused
     }
 
-    pub fn into_stream(self) -> TcpStream {
+    pub fn into_stream(self) -> ClientStream {
         self.inner.into_inner()
     }
 
@@ -63,10 +63,14 @@ impl Write for GuardedIo {
         polled
     }
 
-    /// hyper flushes here only once it has written all it had.
+    /// hyper flushes here only once it has written all it had. TLS may still hold some of it.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.client.flushed();
-        Pin::new(&mut self.inner).poll_flush(context)
+        let polled = Pin::new(&mut self.inner).poll_flush(context);
+        self.client.write_is_blocked(polled.is_pending());
+        if polled.is_ready() {
+            self.client.flushed();
+        }
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

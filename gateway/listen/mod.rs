@@ -4,3 +4,5 @@ pub mod accept;
 pub mod bind;
 pub mod connection;
 mod guarded_io;
+mod handshake;
+pub mod tls;

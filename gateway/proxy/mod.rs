@@ -3,6 +3,7 @@
 pub mod answer_body;
 pub mod attempt;
 pub mod client;
+pub mod client_stream;
 pub mod cors;
 pub mod failure;
 pub mod fixed;

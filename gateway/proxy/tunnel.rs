@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
-use tokio::net::TcpStream;
 
+use super::client_stream::ClientStream;
 use super::failure::Failure;
 use super::record::Record;
 use crate::clock;
@@ -39,18 +39,19 @@ impl Tunnel {
     }
 
     /// `early` is what the client had sent behind its request.
-    pub async fn run(mut self, client: TcpStream, early: Bytes) {
+    pub async fn run(mut self, client: ClientStream, early: Bytes) {
         let heard = Arc::new(Heard { opened: clock::monotonic(), last: AtomicU64::new(0) });
         let mut client = Listened { stream: client, heard: Arc::clone(&heard), sent: 0 };
         if self.upstream.write_all(&early).await.is_err() {
             return;
         }
-        let copied = tokio::select! {
-            copied = copy(&mut client, &mut self.upstream, &self.surplus) => copied.is_ok(),
+        let ended = tokio::select! {
+            // Either side may break off as well as end: many clients of TLS never say that they leave.
+            _ = copy(&mut client, &mut self.upstream, &self.surplus) => true,
             () = heard.silence(self.idle_timeout) => false,
         };
         self.record.response_bytes = client.sent;
-        match copied {
+        match ended {
             true => self.record.complete(),
             false => self.record.cut(&Failure::UpstreamTimeout, UpstreamResult::Ok),
         }
@@ -95,7 +96,7 @@ impl Heard {
 
 /// The client's socket; what goes through it, either way, is heard.
 struct Listened {
-    stream: TcpStream,
+    stream: ClientStream,
     heard: Arc<Heard>,
     /// Bytes written to the client.
     sent: u64,

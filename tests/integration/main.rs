@@ -24,6 +24,7 @@ mod retry;
 mod routing;
 mod rules;
 mod streaming;
+mod tls;
 mod upstream_framing;
 mod upstream_ways;
 mod upstreams;

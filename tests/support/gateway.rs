@@ -32,7 +32,8 @@ pub struct Gateway {
 
 struct Running {
     process: Child,
-    traffic: SocketAddr,
+    /// In the order of its log: cleartext first, then TLS.
+    traffic: Vec<SocketAddr>,
     admin: SocketAddr,
 }
 
@@ -107,7 +108,12 @@ impl Gateway {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.running().traffic
+        self.running().traffic[0]
+    }
+
+    /// The first address beyond cleartext.
+    pub fn tls_address(&self) -> SocketAddr {
+        *self.running().traffic.last().expect("it listens")
     }
 
     pub fn admin_address(&self) -> SocketAddr {
@@ -240,7 +246,7 @@ pub fn signal(name: &str, process: u32) {
 }
 
 /// Keeps what is logged, and tells once where the gateway listens.
-fn follow(stderr: impl Read, log: &Mutex<String>, listening: &mpsc::Sender<(SocketAddr, SocketAddr)>) {
+fn follow(stderr: impl Read, log: &Mutex<String>, listening: &mpsc::Sender<(Vec<SocketAddr>, SocketAddr)>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         if let Some(addresses) = addresses(&line) {
             // Nobody waits any more when the start took too long.
@@ -252,11 +258,11 @@ fn follow(stderr: impl Read, log: &Mutex<String>, listening: &mpsc::Sender<(Sock
     }
 }
 
-fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn addresses(line: &str) -> Option<(Vec<SocketAddr>, SocketAddr)> {
     let event: Value = serde_json::from_str(line).ok()?;
     if event["message"] != "listening" {
         return None;
     }
-    let traffic = event["traffic"].as_str()?.split(',').next()?.trim().parse().ok()?;
+    let traffic = event["traffic"].as_str()?.split(',').map(|address| address.trim().parse().ok()).collect::<Option<_>>()?;
     Some((traffic, event["admin"].as_str()?.parse().ok()?))
 }

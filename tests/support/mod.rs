@@ -12,6 +12,7 @@ pub mod redis;
 pub mod redis_clock;
 pub mod settings;
 pub mod tcp_proxy;
+pub mod tls;
 pub mod upstream;
 pub mod wire;
 
