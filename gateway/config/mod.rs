@@ -24,6 +24,7 @@ mod server;
 mod server_address;
 mod store;
 mod tls;
+mod upstream_tls;
 mod upstreams;
 mod usage;
 
@@ -47,6 +48,7 @@ pub use server::{Admin, Server};
 pub use server_address::{HostPort, ServerAddress};
 pub use store::{Store, StoreUrl};
 pub use tls::{ClientCertificates, Tls};
+pub use upstream_tls::UpstreamTls;
 pub use upstreams::{Balance, HealthCheck, Upstream};
 pub use usage::Usage;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::hosts;
 use super::problem::Complaint;
 
-const EXAMPLE: &str = "write it like http://127.0.0.1:8000 or unix:/run/app.sock";
+const EXAMPLE: &str = "write it like http://127.0.0.1:8000, https://app.internal or unix:/run/app.sock";
 /// The longest path of a socket, in bytes: what the kernel takes.
 const LONGEST_PATH: usize = 107;
 
@@ -15,6 +15,8 @@ const LONGEST_PATH: usize = 107;
 pub enum ServerAddress {
     /// `http://host:port`
     Http(HostPort),
+    /// `https://host:port`
+    Https(HostPort),
     /// `unix:/path`
     Unix(PathBuf),
 }
@@ -31,7 +33,7 @@ impl ServerAddress {
     /// Whether a resolver has to be asked for it.
     pub fn is_named(&self) -> bool {
         match self {
-            Self::Http(place) => place.host.parse::<IpAddr>().is_err(),
+            Self::Http(place) | Self::Https(place) => place.host.parse::<IpAddr>().is_err(),
             Self::Unix(_) => false,
         }
     }
@@ -39,7 +41,7 @@ impl ServerAddress {
     /// What stands in a `Host` header for it.
     pub fn authority(&self) -> String {
         match self {
-            Self::Http(place) => place.to_string(),
+            Self::Http(place) | Self::Https(place) => place.to_string(),
             Self::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -50,6 +52,7 @@ impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(place) => place.fmt(f),
+            Self::Https(place) => write!(f, "https://{place}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -73,7 +76,8 @@ pub(super) fn server_address(text: &str, base_dir: &Path) -> Result<ServerAddres
     match text.split_once("://") {
         _ if text.contains('@') => Err(Complaint::new("holds a user or a password, which are not sent").hint(EXAMPLE)),
         Some(("http", authority)) => Ok(ServerAddress::Http(host_port(text, authority, 80)?)),
-        Some((scheme @ ("https" | "h2c"), _)) => Err(Complaint::later(&format!("{scheme}:// is")).hint("use http://")),
+        Some(("https", authority)) => Ok(ServerAddress::Https(host_port(text, authority, 443)?)),
+        Some(("h2c", _)) => Err(Complaint::later("h2c:// is").hint("use http://")),
         _ => Err(Complaint::new(format!("`{text}` is no URL of a server")).hint(EXAMPLE)),
     }
 }
@@ -124,6 +128,8 @@ mod tests {
             let place = HostPort { host: host.into(), port };
             assert_eq!(address(text).expect("a server"), ServerAddress::Http(place), "{text}");
         }
+        let place = HostPort { host: "app".into(), port: 443 };
+        assert_eq!(address("https://app/").expect("a server"), ServerAddress::Https(place));
         for (text, path) in [("unix:/run/app.sock", "/run/app.sock"), ("unix:app.sock", "/etc/gw/app.sock")] {
             assert_eq!(address(text).expect("a socket"), ServerAddress::Unix(path.into()), "{text}");
         }

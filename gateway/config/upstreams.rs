@@ -8,6 +8,7 @@ use super::forms::{one_of, positive_duration};
 use super::problem::Complaint;
 use super::section::Section;
 use super::server_address::{ServerAddress, server_address};
+use super::upstream_tls::{self, UpstreamTls};
 
 /// So many fit the note of which were tried.
 const MOST_SERVERS: usize = 64;
@@ -20,6 +21,8 @@ pub struct Upstream {
     pub servers: Vec<ServerAddress>,
     pub balance: Balance,
     pub health_check: Option<HealthCheck>,
+    /// There with a server that is `https://`.
+    pub tls: Option<UpstreamTls>,
     /// More than zero, like the others.
     pub connect_timeout: Duration,
     /// From the end of the request to the head of the response.
@@ -64,6 +67,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Upstream {
     let balance = one_of(&[("least-connections", Balance::LeastConnections), ("round-robin", Balance::RoundRobin)]);
     Upstream {
         name,
+        tls: upstream_tls::read(section, &servers),
         servers,
         balance: section.text("balance", "least-connections", balance),
         health_check: section.optional_table("health_check", health_check),

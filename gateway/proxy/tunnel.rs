@@ -42,7 +42,7 @@ impl Tunnel {
     pub async fn run(mut self, client: ClientStream, early: Bytes) {
         let heard = Arc::new(Heard { opened: clock::monotonic(), last: AtomicU64::new(0) });
         let mut client = Listened { stream: client, heard: Arc::clone(&heard), sent: 0 };
-        if self.upstream.write_all(&early).await.is_err() {
+        if self.upstream.write_all(&early).await.is_err() || self.upstream.flush().await.is_err() {
             return;
         }
         let ended = tokio::select! {

@@ -39,7 +39,7 @@ impl Servers {
     pub fn new(upstream: Arc<Upstream>, metrics: &Metrics, workers: usize) -> Self {
         let server = |address: &ServerAddress| {
             let healthy = metrics.server(&upstream.name, &address.to_string());
-            Arc::new(Server::new(address.clone(), healthy))
+            Arc::new(Server::new(address.clone(), upstream.tls.as_ref(), healthy))
         };
         let servers: Vec<_> = upstream.servers.iter().map(server).collect();
         let seats = || servers.iter().map(|server| Arc::new(Seat::new(Arc::clone(server)))).collect();
@@ -151,7 +151,7 @@ mod tests {
     fn port(seat: &Seat) -> u16 {
         match &seat.server.address {
             ServerAddress::Http(place) => place.port,
-            other @ ServerAddress::Unix(_) => panic!("{other}"),
+            other @ (ServerAddress::Https(_) | ServerAddress::Unix(_)) => panic!("{other}"),
         }
     }
 

@@ -5,10 +5,12 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::http1::Connection;
 use super::server::Server;
@@ -29,7 +31,7 @@ pub enum ConnectError {
 /// # Errors
 /// After a name that does not resolve, a refusal or `limit`.
 pub async fn connect(server: &Server, limit: Duration) -> Result<Connection, ConnectError> {
-    let opened = timeout(limit, open(&server.address, limit)).await;
+    let opened = timeout(limit, open(server, limit)).await;
     let connected = match opened.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
         Ok(stream) => Ok(Connection::new(stream, clock::monotonic())),
         Err(error) if error.kind() == ErrorKind::TimedOut => Err(ConnectError::Timeout(limit)),
@@ -39,9 +41,14 @@ pub async fn connect(server: &Server, limit: Duration) -> Result<Connection, Con
     connected
 }
 
-async fn open(address: &ServerAddress, limit: Duration) -> io::Result<Stream> {
-    match address {
+async fn open(server: &Server, limit: Duration) -> io::Result<Stream> {
+    match &server.address {
         ServerAddress::Http(place) => Ok(Stream::Tcp(reach(place, limit).await?)),
+        ServerAddress::Https(place) => {
+            let (tls, name) = server.tls.as_ref().expect("a server that is https:// has it");
+            let stream = reach(place, limit).await?;
+            Ok(Stream::Tls(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name.clone(), stream).await?)))
+        }
         ServerAddress::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
     }
 }

@@ -82,7 +82,7 @@ mod tests {
     fn seat(host: &str) -> Seat {
         let address: ServerAddress = address(host);
         let healthy = Metrics::default().server("app", &address.to_string());
-        Seat::new(Arc::new(Server::new(address, healthy)))
+        Seat::new(Arc::new(Server::new(address, None, healthy)))
     }
 
     /// A connection opened then, and its other end.

@@ -7,9 +7,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use http::HeaderValue;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::sync::Notify;
 
-use crate::config::{HealthCheck, ServerAddress};
+use crate::config::{HealthCheck, ServerAddress, UpstreamTls};
 use crate::observe::metrics::Gauge;
 
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct Server {
     pub address: ServerAddress,
     /// `Host` for a client that sent none.
     pub host: HeaderValue,
+    /// Where it is `https://`: how TLS is spoken with it, and whose certificate it has to have.
+    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     /// By a name, which may come to stand for another address.
     pub is_named: bool,
     /// 0 while it is out.
@@ -37,10 +41,15 @@ struct Standing {
 
 impl Server {
     /// As it stood before, where `healthy` knows it.
-    pub fn new(address: ServerAddress, healthy: Arc<Gauge>) -> Self {
+    pub fn new(address: ServerAddress, tls: Option<&UpstreamTls>, healthy: Arc<Gauge>) -> Self {
+        let secured = |tls: &UpstreamTls| match &address {
+            ServerAddress::Https(place) => Some((Arc::clone(&tls.client), tls.name_of(&place.host))),
+            ServerAddress::Http(_) | ServerAddress::Unix(_) => None,
+        };
+        let tls = tls.and_then(secured);
         let host = HeaderValue::from_str(&address.authority()).expect("a checked host is visible ASCII");
         let standing = Mutex::new(Standing { refuses: healthy.get() == 0, ..Standing::default() });
-        Self { is_named: address.is_named(), address, host, healthy, standing, refused: Notify::new() }
+        Self { tls, is_named: address.is_named(), address, host, healthy, standing, refused: Notify::new() }
     }
 
     /// Requests go there only when there is no other.
@@ -112,7 +121,7 @@ mod tests {
     use crate::upstream::testing::{address, health_check};
 
     fn server(metrics: &Metrics) -> Server {
-        Server::new(address("127.0.0.1"), metrics.server("app", "127.0.0.1:1"))
+        Server::new(address("127.0.0.1"), None, metrics.server("app", "127.0.0.1:1"))
     }
 
     #[test]

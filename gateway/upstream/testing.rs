@@ -16,6 +16,7 @@ pub(super) fn upstream(balance: Balance, ports: &[u16]) -> Arc<Upstream> {
         servers: ports.iter().map(|&port| ServerAddress::Http(HostPort { host: "127.0.0.1".into(), port })).collect(),
         balance,
         health_check: None,
+        tls: None,
         connect_timeout: LONG,
         response_timeout: LONG,
         body_timeout: LONG,

@@ -26,6 +26,7 @@ mod rules;
 mod streaming;
 mod tls;
 mod upstream_framing;
+mod upstream_tls;
 mod upstream_ways;
 mod upstreams;
 mod usage;
