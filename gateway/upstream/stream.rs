@@ -145,7 +145,7 @@ mod tests {
         let (near, mut far) = tls().await;
         let mut connection = Connection::new(Stream::Tls(Box::new(near)), clock::monotonic());
         let mut head = RequestHead::new(Method::GET, &PathAndQuery::from_static("/"));
-        head.field(&HeaderName::from_static("x-long"), &[b'x'; 3 * RECORD]);
+        head.field(&HeaderName::from_static("x-long"), &vec![b'x'; 3 * RECORD]);
         let mut request = Outgoing::new(head, None);
         let first = connection.poll_answer(&mut request, &mut Context::from_waker(Waker::noop()));
         assert!(first.is_pending() && request.is_begun() && !request.is_sent());
