@@ -199,9 +199,10 @@ mod tests {
                 let mut lines = HeaderMap::new();
                 lines.append(AUTHORIZATION, value);
                 find(&lines, Some(&query), ALL, "hk");
-                let kept: HeaderMap =
-                    lines.iter().filter(|(name, value)| !is_key(name, value, ALL, "hk")).map(|(name, value)| (name.clone(), value.clone())).collect();
-                prop_assert_eq!(find(&kept, None, HEADERS, "hk"), Presented::Nothing);
+                if is_key(&AUTHORIZATION, &lines[AUTHORIZATION], ALL, "hk") {
+                    lines.clear();
+                }
+                prop_assert_eq!(find(&lines, None, HEADERS, "hk"), Presented::Nothing);
             }
         }
     }

@@ -50,9 +50,9 @@ Examples:
 Environment:
   GATEWAY_CONFIG      default of --config
   HOKUSAI_USER_ID     default of --user
-  DATABASE_URL, API_KEY_CACHE_TTL, DEFAULT_RATE_LIMIT
-                      instead of store.url, keys.cache_ttl (in seconds) and
-                      keys.default_rate_limit of the configuration
+  DATABASE_URL, REDIS_URL, API_KEY_CACHE_TTL, DEFAULT_RATE_LIMIT
+                      instead of store.url, redis.url, keys.cache_ttl (in
+                      seconds) and keys.default_rate_limit of the configuration
 
 Exit status: 0 done, 1 failed, 2 bad usage.";
 

@@ -7,15 +7,17 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Sleep, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
 use super::guarded_io::GuardedIo;
+use super::http2;
+use super::timer::Timer;
 use crate::clock;
 use crate::config::Server;
 use crate::proxy::client::{Client, Overdue, Phase};
@@ -52,6 +54,10 @@ pub async fn serve(stream: ClientStream, client: Arc<Client>, worker: Arc<Worker
     let parts = http.into_parts();
     let refused = parts.io.refused();
     let stream = parts.io.into_stream();
+    if parts.read_buf.starts_with(http2::PREFACE_LINE) && !client.has_asked() {
+        // Never as a later request: before a proxy that shares connections, it would be another client's.
+        return Box::pin(http2::serve(stream, parts.read_buf, client, worker)).await;
+    }
     if let Some(tunnel) = client.take_tunnel() {
         return tunnel.run(stream, parts.read_buf).await;
     }
@@ -86,7 +92,8 @@ async fn run<C>(mut http: Pin<&mut C>, client: &Client, rules: &Server, worker: 
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut timer = Timer { sleep: pin!(sleep_until(clock::monotonic().into())), armed: None };
+    let sleep = pin!(sleep_until(clock::monotonic().into()));
+    let mut timer = Timer::new(sleep);
     let mut stopping = pin!(worker.tasks.stopping());
     let mut drain_until = None;
     let mut listening = false;
@@ -120,26 +127,6 @@ where
         }
     })
     .await
-}
-
-/// One timer for every deadline of a connection. It is set again only for an earlier one: a later one is seen when it fires.
-struct Timer<'a> {
-    sleep: Pin<&'a mut Sleep>,
-    armed: Option<Instant>,
-}
-
-impl Timer<'_> {
-    fn poll(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
-        if self.armed.is_none_or(|armed| deadline < armed) {
-            self.armed = Some(deadline);
-            self.sleep.as_mut().reset(deadline.into());
-        }
-        let fired = self.sleep.as_mut().poll(context);
-        if fired.is_ready() {
-            self.armed = None;
-        }
-        fired
-    }
 }
 
 /// Says the last, and that no more will come; reads what the client still sends until it has done the same, within a bound.

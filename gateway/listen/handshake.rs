@@ -5,11 +5,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{self, DRAIN_IDLE};
+use super::http2;
 use super::tls::Tls;
 use crate::proxy::client::Client;
 use crate::proxy::client_stream::ClientStream;
@@ -24,8 +26,10 @@ pub async fn serve(stream: TcpStream, tls: Arc<Tls>, client: Arc<Client>, worker
         shaken = by(deadline, shake(stream, &tls, &client, &worker)) => shaken.flatten(),
         () = async { worker.tasks.stopping().await; sleep(DRAIN_IDLE).await; } => None,
     };
-    if let Some(stream) = shaken {
-        connection::serve(stream, client, worker).await;
+    match shaken {
+        Some(stream) if stream.speaks_http2() => http2::serve(stream, Bytes::new(), client, worker).await,
+        Some(stream) => connection::serve(stream, client, worker).await,
+        None => {}
     }
 }
 

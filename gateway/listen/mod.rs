@@ -5,4 +5,6 @@ pub mod bind;
 pub mod connection;
 mod guarded_io;
 mod handshake;
+mod http2;
+mod timer;
 pub mod tls;

@@ -20,7 +20,9 @@ pub struct Client {
     /// The peer's address, ready to be sent upstream.
     pub peer_value: HeaderValue,
     pub scheme: Scheme,
-    opened: Instant,
+    pub opened: Instant,
+    /// A request was taken, now or before.
+    asked: AtomicBool,
     phase: AtomicU8,
     /// Milliseconds since `opened`, when the phase began.
     phase_since: AtomicU64,
@@ -76,6 +78,7 @@ impl Client {
             peer_value: HeaderValue::from_str(&peer.ip().to_string()).expect("an address is visible ASCII"),
             scheme,
             opened: clock::monotonic(),
+            asked: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Fresh as u8),
             phase_since: AtomicU64::new(0),
             write_blocked: AtomicU64::new(0),
@@ -96,8 +99,13 @@ impl Client {
 
     /// A request is taken. It has no deadline of its own: what it waits for has.
     pub fn begin(&self) {
+        self.asked.store(true, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
         self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
+    }
+
+    pub fn has_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// A wait on the client begins.

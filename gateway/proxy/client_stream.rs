@@ -16,6 +16,11 @@ pub enum ClientStream {
 }
 
 impl ClientStream {
+    /// Agreed on in the handshake.
+    pub fn speaks_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
     /// The socket below.
     pub fn tcp(&self) -> &TcpStream {
         match self {

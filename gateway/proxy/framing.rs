@@ -48,7 +48,7 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Failure> {
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.as_bytes(),
         (None, _) if request.version() == Version::HTTP_10 => return check_absolute(request.uri(), None),
-        (None, _) => return Err(Failure::BadRequest("HTTP/1.1 needs a Host")),
+        (None, _) => return Err(Failure::BadRequest("the request needs a Host")),
         (Some(_), Some(_)) => return Err(Failure::BadRequest("more than one Host")),
     };
     match is_host(host) {

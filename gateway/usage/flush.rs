@@ -24,7 +24,7 @@ use crate::store::{JournalPosition, Store, StoreError};
 const BATCH: u64 = 5_000;
 /// After the first failure; doubled after each further one.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
-const LAST_RETRY: Duration = Duration::from_secs(5);
+const LAST_RETRY: Duration = Duration::from_secs(1);
 
 pub struct Flusher {
     backlog: Arc<Backlog>,
