@@ -92,6 +92,7 @@ fn header_rules(criterion: &mut Criterion) {
         address,
         scheme: Scheme::Http,
         peer_is_trusted: false,
+        speaks_forwarded: false,
         request_id: &HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
         rules: &HeaderRules::default(),
         reserved: &reserved,

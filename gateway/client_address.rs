@@ -3,25 +3,31 @@
 //! What must stay true here: the header counts only from a trusted peer, and is walked from the right. The first entry that is
 //! no trusted address is the client; whatever stands left of it was written by the client and is not looked at.
 
+pub mod forwarded;
+
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::config::ClientAddress;
 use crate::model::address::{ClientIp, PeerAddr};
 
 /// `None` when an entry that should name the client does not parse: the client is then nobody, and no allow-list admits it.
 pub fn client_address(peer: PeerAddr, headers: &HeaderMap, rules: &ClientAddress) -> Option<ClientIp> {
-    let mut client = peer.ip();
-    if !is_trusted(client, rules) {
-        return Some(ClientIp::new(client));
+    let lines = headers.get_all(&rules.header).iter().rev().map(HeaderValue::as_bytes);
+    match rules.speaks_forwarded() {
+        true => walk(peer, lines.flat_map(forwarded::elements).map(forwarded::address), rules),
+        false => walk(peer, lines.flat_map(|line| line.rsplit(|&byte| byte == b',')).map(parse_entry), rules),
     }
-    for line in headers.get_all(&rules.header).iter().rev() {
-        for entry in line.as_bytes().rsplit(|&byte| byte == b',') {
-            client = parse_entry(entry)?;
-            if !is_trusted(client, rules) {
-                return Some(ClientIp::new(client));
-            }
+}
+
+/// Goes from the peer along whom each names, the last one first, as long as they are trusted.
+fn walk(peer: PeerAddr, mut named: impl Iterator<Item = Option<IpAddr>>, rules: &ClientAddress) -> Option<ClientIp> {
+    let mut client = peer.ip();
+    while is_trusted(client, rules) {
+        match named.next() {
+            Some(next) => client = next?,
+            None => break,
         }
     }
     Some(ClientIp::new(client))

@@ -14,8 +14,11 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::auth::lookup::Lookup;
 use crate::drain::Tasks;
 use crate::limits::Limiter;
+use crate::limits::pace::Paces;
 use crate::listen::accept::Acceptor;
 use crate::listen::bind::Bound;
+use crate::listen::per_address::PerAddress;
+use crate::listen::proxy_protocol::Refused;
 use crate::listen::tls::Tls;
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::{Live, Worker};
@@ -41,6 +44,9 @@ struct Shared<'a> {
     usage: Option<&'a Usage>,
     metrics: &'a Arc<Metrics>,
     connections: Arc<Semaphore>,
+    paces: Arc<Paces>,
+    refused: Arc<Refused>,
+    per_address: Arc<PerAddress>,
 }
 
 impl Workers {
@@ -56,7 +62,16 @@ impl Workers {
     ) -> io::Result<Self> {
         let rules = &live.config.server;
         let connections = Arc::new(Semaphore::new(rules.max_connections));
-        let shared = Shared { lookup, limiter, usage, metrics, connections };
+        let shared = Shared {
+            lookup,
+            limiter,
+            usage,
+            metrics,
+            connections,
+            paces: Arc::default(),
+            refused: Arc::default(),
+            per_address: Arc::default(),
+        };
         let (drain, drained) = watch::channel(None);
         let mut workers = Self { threads: Vec::new(), tasks: Vec::new(), drain, ended: Vec::new(), cut: 0 };
         for (number, sockets) in by_worker(bound, rules.workers.get()).into_iter().enumerate() {
@@ -102,6 +117,7 @@ impl Shared<'_> {
             live: ArcSwap::from_pointee(live.clone()),
             lookup: Arc::clone(self.lookup),
             limiter: Arc::clone(self.limiter),
+            paces: Arc::clone(&self.paces),
             shard: self.metrics.shard(),
             recorder: self.usage.map(Usage::recorder),
             tasks: Tasks::new(),
@@ -116,6 +132,8 @@ impl Shared<'_> {
                 tls,
                 worker: Arc::clone(worker),
                 connections: Arc::clone(&self.connections),
+                refused: Arc::clone(&self.refused),
+                per_address: Arc::clone(&self.per_address),
                 open: self.metrics.listener(&address.to_string()),
                 metrics: Arc::clone(self.metrics),
             })

@@ -1,6 +1,7 @@
 //! `[client_ip]`: whom to believe about who is asking.
 
 use http::HeaderName;
+use http::header::FORWARDED;
 
 use super::forms::header_name;
 use super::problem::Complaint;
@@ -13,6 +14,13 @@ pub struct ClientAddress {
     /// Peers whose header counts.
     pub trusted_proxies: IpNetSet,
     pub header: HeaderName,
+}
+
+impl ClientAddress {
+    /// The header is RFC 7239's, with a grammar of its own; no other is believed or sent on then.
+    pub fn speaks_forwarded(&self) -> bool {
+        self.header == FORWARDED
+    }
 }
 
 pub(super) fn read(section: &mut Section<'_>) -> ClientAddress {

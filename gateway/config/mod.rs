@@ -37,7 +37,7 @@ use toml::de::DeTable;
 pub use client_address::ClientAddress;
 pub use identity_headers::IdentityHeaders;
 pub use keys::{Accept, Keys};
-pub use limits::{Limits, OnAuthorityFailure};
+pub use limits::{Limits, OnAuthorityFailure, Pace, Rate};
 pub use log::{Log, LogFormat};
 pub use place::Place;
 pub use postgres_url::{PostgresUrl, Verify};

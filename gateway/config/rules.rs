@@ -7,6 +7,7 @@ use super::section::Reading;
 pub(super) fn check(config: &Config, reading: &Reading<'_>) {
     refuse_one_address_twice(config, reading);
     refuse_one_header_for_two(config, reading);
+    refuse_proxy_protocol_of_nobody(config, reading);
     refuse_equal_upstreams(config, reading);
     refuse_equal_routes(config, reading);
     refuse_no_route(config, reading);
@@ -34,6 +35,14 @@ fn refuse_one_header_for_two(config: &Config, reading: &Reading<'_>) {
     let header = &config.client_address.header;
     if config.identity_headers.claims(header) {
         reading.problem("client_ip.header", Complaint::new(format!("`{header}` is an identity header too")));
+    }
+}
+
+fn refuse_proxy_protocol_of_nobody(config: &Config, reading: &Reading<'_>) {
+    let nobody = config.client_address.trusted_proxies.is_empty() && reading.is_right("client_ip.trusted_proxies");
+    if config.server.proxy_protocol && nobody {
+        let complaint = Complaint::new("would be believed of nobody");
+        reading.problem("server.proxy_protocol", complaint.hint("name the proxies in client_ip.trusted_proxies"));
     }
 }
 

@@ -24,7 +24,8 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Path answered 200 on the traffic listeners; `None`: none.
     pub health_path: Option<String>,
-    /// From the connection's acceptance to its first byte of HTTP; the TLS handshake is part of it.
+    /// From the connection's acceptance to its first byte of HTTP, the TLS handshake being part of it; and before that as long for
+    /// its PROXY protocol header.
     pub handshake_timeout: Duration,
     /// From the first byte of a head to its last.
     pub header_timeout: Duration,
@@ -43,6 +44,10 @@ pub struct Server {
     pub max_headers: usize,
     pub max_uri_bytes: usize,
     pub max_connections: usize,
+    /// `None`: no limit. Trusted proxies have none.
+    pub max_connections_per_address: Option<NonZeroUsize>,
+    /// Trusted proxies begin each connection with a PROXY protocol header.
+    pub proxy_protocol: bool,
 }
 
 /// `[admin]`
@@ -52,9 +57,6 @@ pub struct Admin {
 }
 
 pub(super) fn read_server(section: &mut Section<'_>) -> Server {
-    if section.flag("proxy_protocol", false) {
-        section.complain("proxy_protocol", Complaint::later("is"));
-    }
     Server {
         listen: match section.has("tls") {
             true => section.list("listen", &["127.0.0.1:8080"], address),
@@ -77,6 +79,8 @@ pub(super) fn read_server(section: &mut Section<'_>) -> Server {
         // hyper refuses longer ones by itself (`http::uri::MAX_LEN` is 65534).
         max_uri_bytes: section.text("max_uri_bytes", "16KiB", size("1B"..="65534B")),
         max_connections: section.integer("max_connections", 65536, 1..=10_000_000),
+        max_connections_per_address: NonZeroUsize::new(section.integer("max_connections_per_address", 0, 0..=10_000_000)),
+        proxy_protocol: section.flag("proxy_protocol", false),
     }
 }
 

@@ -17,6 +17,7 @@ mod lease_file;
 mod left_over;
 #[cfg(test)]
 mod many_gateways;
+pub mod pace;
 mod redis;
 mod rounds;
 #[cfg(test)]

@@ -9,8 +9,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::per_address::{Counted, PerAddress};
+use super::proxy_protocol::{self, Refused};
 use super::tls::Tls;
 use super::{connection, handshake};
+use crate::client_address::is_trusted;
 use crate::config::Scheme;
 use crate::model::address::PeerAddr;
 use crate::observe::metrics::{Gauge, Metrics};
@@ -29,6 +32,9 @@ pub struct Acceptor {
     pub worker: Arc<Worker>,
     /// One permit per open connection, of all workers together.
     pub connections: Arc<Semaphore>,
+    /// Connections without the PROXY protocol header that they should have.
+    pub refused: Arc<Refused>,
+    pub per_address: Arc<PerAddress>,
     /// The number of this listener's open connections.
     pub open: Arc<Gauge>,
     pub metrics: Arc<Metrics>,
@@ -86,19 +92,39 @@ impl Acceptor {
         }
     }
 
-    fn serve(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    fn serve(&self, mut stream: TcpStream, permit: OwnedSemaphorePermit) {
         let Ok(peer) = stream.peer_addr() else { return };
         let (worker, tls, open) = (Arc::clone(&self.worker), self.tls.clone(), self.open.hold());
+        let (refused, per_address) = (Arc::clone(&self.refused), Arc::clone(&self.per_address));
         self.worker.tasks.spawn(async move {
             // Small answers go out at once.
             let _ = stream.set_nodelay(true);
-            let client = |scheme| Arc::new(Client::new(PeerAddr::new(peer), scheme));
-            match tls {
-                None => connection::serve(ClientStream::Plain(stream), client(Scheme::Http), worker).await,
-                // Boxed, since its state would make every connection larger.
-                Some(tls) => Box::pin(handshake::serve(stream, tls, client(Scheme::Https), worker)).await,
+            if let Some(peer) = proxy_protocol::peer(&mut stream, PeerAddr::new(peer), &worker, &refused).await
+                && let Ok(counted) = count(peer, &worker, &per_address)
+            {
+                let client = |scheme| Arc::new(Client::new(peer, scheme));
+                match tls {
+                    None => connection::serve(ClientStream::Plain(stream), client(Scheme::Http), worker).await,
+                    // Boxed, since its state would make every connection larger.
+                    Some(tls) => Box::pin(handshake::serve(stream, tls, client(Scheme::Https), worker)).await,
+                }
+                drop(counted);
             }
             drop((open, permit));
         });
     }
 }
+
+/// To be kept as long as the connection, where its address has a limit.
+fn count(peer: PeerAddr, worker: &Worker, per_address: &Arc<PerAddress>) -> Result<Option<Counted>, TooMany> {
+    let live = worker.live.load();
+    match live.config.server.max_connections_per_address {
+        Some(limit) if !is_trusted(peer.ip(), &live.config.client_address) => {
+            per_address.enter(peer, limit).map(Some).ok_or(TooMany)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The address has as many connections as it may.
+struct TooMany;

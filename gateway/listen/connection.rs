@@ -16,8 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep_until, timeout};
 
 use super::guarded_io::GuardedIo;
-use super::http2;
 use super::timer::Timer;
+use super::{http2, proxy_protocol};
 use crate::clock;
 use crate::config::Server;
 use crate::proxy::client::{Client, Overdue, Phase};
@@ -63,7 +63,10 @@ pub async fn serve(stream: ClientStream, client: Arc<Client>, worker: Arc<Worker
     }
     let failure = match overdue {
         Some(Overdue::Head) => Some(Failure::RequestTimeout),
-        _ => refused.map(|status| unparsed::failure(status, &parts.read_buf, rules)),
+        _ => refused.map(|status| match proxy_protocol::is_announced(&parts.read_buf) {
+            true => Failure::BadRequest("a PROXY protocol header is not accepted from this address"),
+            false => unparsed::failure(status, &parts.read_buf, rules),
+        }),
     };
     if let Some(failure) = &failure {
         end_with(stream, &unparsed::answer(failure, &worker, &client)).await;

@@ -6,5 +6,7 @@ pub mod connection;
 mod guarded_io;
 mod handshake;
 mod http2;
+pub mod per_address;
+pub mod proxy_protocol;
 mod timer;
 pub mod tls;

@@ -3,7 +3,7 @@
 //! What must stay true here: an IPv4 address mapped into IPv6 (`::ffff:10.0.0.1`, RFC 4291 2.5.5.2) equals the IPv4 address.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -44,6 +44,15 @@ impl ClientIp {
 impl fmt::Display for ClientIp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// What counts as one where requests or connections are counted by address: of IPv6 a whole /64, of which one subscriber has every
+/// address at will.
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
 }
 

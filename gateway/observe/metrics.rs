@@ -169,7 +169,7 @@ impl UpstreamResult {
 }
 
 /// The number of a route's label; [`RouteLabel::NONE`] where no route was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteLabel(usize);
 
 impl RouteLabel {

@@ -1,6 +1,7 @@
 //! Everything that can go wrong with a request, and whose fault it is. What each is answered with is in `respond.rs`.
 
 use crate::auth::Refusal;
+use crate::limits::pace::TooMuch;
 use crate::model::quota::Quota;
 use crate::observe::metrics::{AuthResult, UpstreamResult};
 
@@ -18,6 +19,10 @@ pub enum Failure {
         /// Seconds.
         retry_after: u64,
     },
+    /// More a second than the key or address may send.
+    TooFast,
+    /// More at once than the key or address may have under way.
+    TooManyAtOnce,
     /// The store could not be asked; says nothing about the key.
     StoreUnavailable,
     NoRoute,
@@ -50,7 +55,7 @@ impl Failure {
             Self::AmbiguousKey => "ambiguous_key",
             Self::IpNotAllowed => "ip_not_allowed",
             Self::InsufficientScope(_) => "insufficient_scope",
-            Self::RateLimited { .. } => "rate_limited",
+            Self::RateLimited { .. } | Self::TooFast | Self::TooManyAtOnce => "rate_limited",
             Self::StoreUnavailable => "store_unavailable",
             Self::NoRoute => "no_route",
             Self::BadRequest(_) | Self::MethodNotAllowed => "bad_request",
@@ -73,6 +78,8 @@ impl Failure {
             | Self::IpNotAllowed
             | Self::InsufficientScope(_)
             | Self::RateLimited { .. }
+            | Self::TooFast
+            | Self::TooManyAtOnce
             | Self::NoRoute
             | Self::BadRequest(_)
             | Self::MethodNotAllowed
@@ -93,7 +100,7 @@ impl Failure {
             Self::AmbiguousKey => Some(AuthResult::Ambiguous),
             Self::IpNotAllowed => Some(AuthResult::Ip),
             Self::InsufficientScope(_) => Some(AuthResult::Scope),
-            Self::RateLimited { .. } => Some(AuthResult::Limited),
+            Self::RateLimited { .. } | Self::TooFast | Self::TooManyAtOnce => Some(AuthResult::Limited),
             Self::StoreUnavailable => Some(AuthResult::Unavailable),
             _ => None,
         }
@@ -106,6 +113,15 @@ impl Failure {
             Self::UpstreamTimeout => UpstreamResult::Timeout,
             Self::UpstreamProtocol(_) => UpstreamResult::Protocol,
             _ => UpstreamResult::Abandoned,
+        }
+    }
+}
+
+impl From<TooMuch> for Failure {
+    fn from(too_much: TooMuch) -> Self {
+        match too_much {
+            TooMuch::TooFast => Self::TooFast,
+            TooMuch::TooManyAtOnce => Self::TooManyAtOnce,
         }
     }
 }

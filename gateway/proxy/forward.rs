@@ -73,6 +73,7 @@ impl Passage<'_> {
             address: self.address,
             scheme: self.scheme,
             peer_is_trusted: self.peer_is_trusted,
+            speaks_forwarded: config.client_address.speaks_forwarded(),
             request_id: &exchange.record.as_ref().expect("the record is there until the answer is").request_id,
             rules: &self.route.request_headers,
             reserved: &live.reserved,

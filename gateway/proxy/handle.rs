@@ -24,10 +24,11 @@ use crate::auth::{self, extract, known_key::KnownKey};
 use crate::client_address::{client_address, is_trusted};
 use crate::config::{Action, Auth, Route, Scheme, Server};
 use crate::limits::Verdict;
+use crate::limits::pace::Subject;
 use crate::model::address::ClientIp;
 use crate::model::quota::Quota;
 use crate::model::timestamp::Timestamp;
-use crate::observe::metrics::AuthResult;
+use crate::observe::metrics::{AuthResult, RouteLabel};
 use crate::route::Taken;
 
 /// Answers a request, whatever becomes of it.
@@ -91,7 +92,7 @@ impl<'a> Exchange<'a> {
             return Ok(Response::new(AnswerBody::own(Bytes::from_static(b"ok\n"))));
         }
 
-        let scheme = target::scheme(request.headers(), peer_is_trusted, self.client.scheme);
+        let scheme = target::scheme(request.headers(), peer_is_trusted, &config.client_address, self.client.scheme);
         let (route, facts) = self.take_route(&request, scheme)?;
         if let Some(preflight) = route.cors.as_ref().and_then(|rules| cors::preflight(request.method(), request.headers(), rules))
         {
@@ -103,6 +104,7 @@ impl<'a> Exchange<'a> {
             check_scopes(key, route)?;
         }
         check_body_length(&request, route)?;
+        self.keep_pace(key.as_deref(), route, facts)?;
         if let Some(key) = key {
             self.take_permit(key).await?;
         }
@@ -153,6 +155,22 @@ impl<'a> Exchange<'a> {
         }
         let now = self.record().arrived;
         Ok(Some(auth::authenticate(presented, address, now, &self.worker.lookup).await?))
+    }
+
+    /// How fast requests of the key, or of the address where there is none, may come, and how many at once.
+    fn keep_pace(&mut self, key: Option<&KnownKey>, route: &Route, facts: &RouteFacts) -> Result<(), Failure> {
+        let (scope, pace) = match &route.limit {
+            Some(own) => (facts.label, own),
+            None => (RouteLabel::NONE, &self.live.config.limits.pace),
+        };
+        if pace.is_unlimited() {
+            return Ok(());
+        }
+        let (worker, peer, record) = (self.worker, self.client.peer.ip(), self.record());
+        let of_address = || Subject::address(record.client_ip.unwrap_or(peer));
+        let subject = key.map_or_else(of_address, |key| Subject::Key(key.key.record.key_id.clone()));
+        record.slot = worker.paces.enter(scope, subject, pace, record.arrived.monotonic)?;
+        Ok(())
     }
 
     /// One of the key's requests of this hour; from here on the request is usage.

@@ -15,6 +15,7 @@ use super::target;
 use super::worker::Worker;
 use crate::auth::known_key::KnownKey;
 use crate::clock::{self, Moment};
+use crate::limits::pace::Slot;
 use crate::model::usage_event::UsageEvent;
 use crate::observe::metrics::{AuthResult, Finished, Held, RouteLabel, UpstreamLabel, UpstreamResult};
 use crate::upstream::request_body::Upload;
@@ -35,6 +36,8 @@ pub struct Record {
     pub auth: Option<AuthResult>,
     /// Set once the request is admitted with a key: from then on it is usage.
     pub key: Option<Arc<KnownKey>>,
+    /// Its place among those that its key or address may have under way.
+    pub slot: Option<Slot>,
     /// Set when the request goes to an upstream.
     pub upstream: Option<(UpstreamLabel, UpstreamResult)>,
     /// Time spent waiting for the upstream's head and the client's body.
@@ -64,6 +67,7 @@ impl Record {
             client_ip: None,
             auth: None,
             key: None,
+            slot: None,
             upstream: None,
             waited: Duration::ZERO,
             upload: None,

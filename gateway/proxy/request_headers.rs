@@ -4,7 +4,9 @@
 //! name that is the gateway's, and no credential unless the route says so; ours are written after all of that, so that no
 //! `Connection` line can remove them, and the identity last, so that no rule can change it.
 
-use http::header::{CONNECTION, HOST, HeaderName, TE, UPGRADE};
+use std::borrow::Cow;
+
+use http::header::{CONNECTION, FORWARDED, HOST, HeaderName, TE, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
 use super::client::Client;
@@ -12,6 +14,7 @@ use super::headers::{names_in_connection, tokens};
 use super::target::X_FORWARDED_PROTO;
 use crate::auth::extract;
 use crate::auth::known_key::KnownKey;
+use crate::client_address::forwarded;
 use crate::config::{Accept, HeaderRules, IdentityHeaders, Scheme};
 use crate::model::address::ClientIp;
 use crate::reserved_headers::ReservedHeaders;
@@ -31,6 +34,8 @@ pub struct RequestHeaders<'r> {
     pub address: Option<ClientIp>,
     pub scheme: Scheme,
     pub peer_is_trusted: bool,
+    /// Who asked goes on in `Forwarded`, and what came as `X-Forwarded-…` is nobody's word; else the other way round.
+    pub speaks_forwarded: bool,
     pub request_id: &'r HeaderValue,
     pub rules: &'r HeaderRules,
     pub reserved: &'r ReservedHeaders,
@@ -65,8 +70,8 @@ impl RequestHeaders<'_> {
             "host" => self.host.is_none(),
             // They end here, or are ours to say.
             "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" | "expect"
-            | "x-forwarded-for" | "x-forwarded-proto" | "x-real-ip" | "x-request-id" => false,
-            "x-forwarded-host" => self.peer_is_trusted && self.is_free(name),
+            | "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-real-ip" | "x-request-id" => false,
+            "x-forwarded-host" => self.host_is_told() && self.is_free(name),
             "authorization" | "x-api-key" => {
                 self.is_free(name) && !self.cut.is_some_and(|(accept, prefix)| extract::is_key(name, value, accept, prefix))
             }
@@ -77,6 +82,11 @@ impl RequestHeaders<'_> {
     /// The route has no rule for this name.
     fn is_free(&self, name: &HeaderName) -> bool {
         !self.rules.remove.contains(name) && !self.rules.set.iter().any(|(set, _)| set == name)
+    }
+
+    /// By a trusted proxy, in the way that we speak.
+    fn host_is_told(&self) -> bool {
+        self.peer_is_trusted && !self.speaks_forwarded
     }
 
     /// What is said anew for the connection to the upstream.
@@ -101,21 +111,24 @@ impl RequestHeaders<'_> {
             }
         };
         let peer = self.client.peer_value.as_bytes();
-        match self.received.contains_key(&X_FORWARDED_FOR) && !ended.contains(&X_FORWARDED_FOR) {
-            true => field(&X_FORWARDED_FOR, &self.joined_addresses()),
-            false => field(&X_FORWARDED_FOR, peer),
+        let elsewhere = self.address.filter(|address| address.get() != self.client.peer.ip()).map(|address| address.to_string());
+        let address = elsewhere.as_ref().map_or(peer, String::as_bytes);
+        match self.speaks_forwarded {
+            true => {
+                let element = forwarded::element_for(self.client.peer.ip());
+                field(&FORWARDED, &self.appended(&FORWARDED, ended, element.as_bytes()));
+                field(&X_FORWARDED_FOR, address);
+            }
+            false => field(&X_FORWARDED_FOR, &self.appended(&X_FORWARDED_FOR, ended, peer)),
         }
-        match self.address.filter(|address| address.get() != self.client.peer.ip()) {
-            Some(address) => field(&X_REAL_IP, address.to_string().as_bytes()),
-            None => field(&X_REAL_IP, peer),
-        }
+        field(&X_REAL_IP, address);
         let proto = match self.scheme {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
         field(&HeaderName::from_static(X_FORWARDED_PROTO), proto.as_bytes());
         let has_told_host = || self.received.contains_key(&X_FORWARDED_HOST) && !ended.contains(&X_FORWARDED_HOST);
-        if !(self.peer_is_trusted && has_told_host())
+        if !(self.host_is_told() && has_told_host())
             && let Some(host) = self.received.get(HOST)
         {
             field(&X_FORWARDED_HOST, host.as_bytes());
@@ -123,10 +136,13 @@ impl RequestHeaders<'_> {
         field(&X_REQUEST_ID, self.request_id.as_bytes());
     }
 
-    /// All former addresses and the peer's in one line, so that no upstream reads the first of several only.
-    fn joined_addresses(&self) -> Vec<u8> {
-        let lines = self.received.get_all(&X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
-        lines.chain([self.client.peer_value.as_bytes()]).collect::<Vec<_>>().join(&b", "[..])
+    /// All that came under this name and ours in one line, so that no upstream reads the first of several only.
+    fn appended<'v>(&self, name: &HeaderName, ended: &[HeaderName], ours: &'v [u8]) -> Cow<'v, [u8]> {
+        if !self.received.contains_key(name) || ended.contains(name) {
+            return Cow::Borrowed(ours);
+        }
+        let lines = self.received.get_all(name).iter().map(HeaderValue::as_bytes);
+        Cow::Owned(lines.chain([ours]).collect::<Vec<_>>().join(&b", "[..]))
     }
 }
 
@@ -168,6 +184,7 @@ mod tests {
             address: None,
             scheme: Scheme::Http,
             peer_is_trusted: false,
+            speaks_forwarded: false,
             request_id: &HeaderValue::from_static("r1"),
             rules: &HeaderRules::default(),
             reserved: &ReservedHeaders::new(&none),
@@ -241,6 +258,25 @@ mod tests {
             "x-request-id: r1",
         ];
         assert_eq!(sent(&lines, |_| {}), told);
+    }
+
+    /// An app may believe either header: the one that is not ours to extend holds nothing of a client's.
+    #[test]
+    fn of_forwarded_and_x_forwarded_one_is_extended_and_the_other_never_passes() {
+        let lines = [("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("x-forwarded-host", "b"), ("host", "a")];
+        let told = |speaks_forwarded| {
+            let all = sent(&lines, |headers| (headers.speaks_forwarded, headers.peer_is_trusted) = (speaks_forwarded, true));
+            all.into_iter().filter(|line| line.contains("forwarded")).collect::<Vec<_>>()
+        };
+        let x_forwarded = ["x-forwarded-host: b", "x-forwarded-for: 2.2.2.2, 192.0.2.7", "x-forwarded-proto: http"];
+        assert_eq!(told(false), x_forwarded);
+        let forwarded = [
+            "forwarded: for=1.1.1.1, for=192.0.2.7",
+            "x-forwarded-for: 192.0.2.7",
+            "x-forwarded-proto: http",
+            "x-forwarded-host: a",
+        ];
+        assert_eq!(told(true), forwarded);
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub fn to_failure(failure: &Failure, request_id: &HeaderValue) -> Response<Answe
         Failure::RateLimited { retry_after, .. } => {
             headers.insert(RETRY_AFTER, HeaderValue::from(*retry_after));
         }
-        Failure::StoreUnavailable => {
+        // A rate of at least one a second admits another within one.
+        Failure::StoreUnavailable | Failure::TooFast | Failure::TooManyAtOnce => {
             headers.insert(RETRY_AFTER, HeaderValue::from(1));
         }
         Failure::MethodNotAllowed => {
@@ -90,6 +91,8 @@ pub const fn words(failure: &Failure) -> (StatusCode, &'static str) {
         Failure::IpNotAllowed => (StatusCode::FORBIDDEN, "The API key may not be used from this address."),
         Failure::InsufficientScope(_) => (StatusCode::FORBIDDEN, "The API key lacks a scope that this address needs."),
         Failure::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "The API key has spent its requests of this hour."),
+        Failure::TooFast => (StatusCode::TOO_MANY_REQUESTS, "Too many requests came within a second."),
+        Failure::TooManyAtOnce => (StatusCode::TOO_MANY_REQUESTS, "Too many requests are under way at once."),
         Failure::StoreUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "The API key cannot be checked at the moment."),
         Failure::NoRoute => (StatusCode::NOT_FOUND, "Nothing is served under this address."),
         Failure::BadRequest(detail) => (StatusCode::BAD_REQUEST, detail),

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use http::header::HOST;
+use http::header::{FORWARDED, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Uri};
 
 use crate::auth::extract;
-use crate::config::{Config, Forward, Route, Scheme};
+use crate::client_address::forwarded::{elements, parameter};
+use crate::config::{ClientAddress, Config, Forward, Route, Scheme};
 
 /// `X-Forwarded-Proto`: what a trusted proxy says of how the client spoke to it.
 pub const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -27,12 +28,23 @@ pub fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Cow<'r, str> {
 }
 
 /// How the client spoke: as the trusted proxy says, else as it spoke to us.
-pub fn scheme(headers: &HeaderMap, peer_is_trusted: bool, ours: Scheme) -> Scheme {
-    let told = headers.get(X_FORWARDED_PROTO).filter(|_| peer_is_trusted).map(http::HeaderValue::as_bytes);
-    match told {
-        Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,
-        Some(proto) if proto.eq_ignore_ascii_case(b"http") => Scheme::Http,
-        _ => ours,
+pub fn scheme(headers: &HeaderMap, peer_is_trusted: bool, rules: &ClientAddress, ours: Scheme) -> Scheme {
+    let told = match rules.speaks_forwarded() {
+        false => headers.get(X_FORWARDED_PROTO).filter(|_| peer_is_trusted).and_then(|proto| scheme_of(proto.as_bytes())),
+        // What the peer itself has appended.
+        true => headers.get_all(FORWARDED).iter().next_back().filter(|_| peer_is_trusted).and_then(|line| {
+            let last = elements(line.as_bytes()).next()?;
+            scheme_of(parameter(last, "proto")?.as_bytes())
+        }),
+    };
+    told.unwrap_or(ours)
+}
+
+fn scheme_of(proto: &[u8]) -> Option<Scheme> {
+    match proto {
+        proto if proto.eq_ignore_ascii_case(b"https") => Some(Scheme::Https),
+        proto if proto.eq_ignore_ascii_case(b"http") => Some(Scheme::Http),
+        _ => None,
     }
 }
 

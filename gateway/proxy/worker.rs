@@ -8,6 +8,7 @@ use crate::auth::lookup::Lookup;
 use crate::config::{Action, Config, Route, Upstream};
 use crate::drain::Tasks;
 use crate::limits::Limiter;
+use crate::limits::pace::Paces;
 use crate::observe::metrics::{Metrics, RouteLabel, Shard};
 use crate::reserved_headers::ReservedHeaders;
 use crate::route::RouteTable;
@@ -21,6 +22,7 @@ pub struct Worker {
     pub live: ArcSwap<Live>,
     pub lookup: Arc<Lookup>,
     pub limiter: Arc<Limiter>,
+    pub paces: Arc<Paces>,
     pub shard: Arc<Shard>,
     /// `None` where usage is not recorded.
     pub recorder: Option<Recorder>,

@@ -20,6 +20,7 @@ pub(super) use matching::route_path;
 use super::forms::{duration, one_of, positive_duration, size_limit};
 use super::identity_headers::IdentityHeaders;
 use super::keys::{Accept, read_accept};
+use super::limits::{Pace, read_pace};
 use super::problem::Complaint;
 use super::section::Section;
 use super::server::Server;
@@ -44,6 +45,8 @@ pub struct Route {
     pub request_headers: HeaderRules,
     pub response_headers: HeaderRules,
     pub cors: Option<Cors>,
+    /// Instead of [`Limits::pace`](super::Limits::pace), and counted apart from it.
+    pub limit: Option<Pace>,
     /// `None`: no limit.
     pub max_body_bytes: Option<u64>,
     /// The longest pause within a request body. Zero: no such deadline.
@@ -94,6 +97,7 @@ pub(super) fn read(section: &mut Section<'_>, around: &Surroundings<'_>) -> Rout
         request_headers: section.table("request_headers", |rules| header_rules::read(rules, Some(around.identity_headers))),
         response_headers: section.table("response_headers", |rules| header_rules::read(rules, None)),
         cors: section.optional_table("cors", cors::read),
+        limit: section.optional_table("limit", read_pace),
         max_body_bytes: section.optional_text("max_body_bytes", size_limit).unwrap_or(around.server.max_body_bytes),
         request_body_timeout: timeouts.request_body,
         stream_idle_timeout: timeouts.stream_idle,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::Client;
 
 use super::errors::Failure;
 use super::keys::get;
@@ -61,12 +61,12 @@ impl PostgresStore {
 }
 
 /// The key as it is, locked until the end of the transaction; a revoked one is refused.
-async fn locked(transaction: &Transaction<'_>, key_id: &KeyId) -> Result<Option<KeyRecord>, Failure> {
+async fn locked(transaction: &Client, key_id: &KeyId) -> Result<Option<KeyRecord>, Failure> {
     Ok(get(transaction, key_id, " FOR UPDATE").await?.map(changeable).transpose()?)
 }
 
 async fn rotate(
-    transaction: &Transaction<'_>,
+    transaction: &Client,
     key_id: &KeyId,
     secret: &NewSecret,
     grace: Duration,
@@ -87,7 +87,7 @@ async fn rotate(
 }
 
 /// Those whose time is over at `now`, or, without one, all.
-async fn end_previous_secrets(transaction: &Transaction<'_>, key_id: &KeyId, now: Option<Timestamp>) -> Result<(), Failure> {
+async fn end_previous_secrets(transaction: &Client, key_id: &KeyId, now: Option<Timestamp>) -> Result<(), Failure> {
     let sql = "DELETE FROM api_key_previous_secrets WHERE key_id = $1 AND ($2::timestamptz IS NULL OR valid_until <= $2)";
     transaction.execute(sql, &[&key_id.as_str(), &now.map(instant)]).await?;
     Ok(())

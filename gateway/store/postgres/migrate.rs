@@ -4,7 +4,7 @@
 //! gateway makes tables by itself: they are shared, and their owner says when. And none works with a database that cannot keep
 //! every text: one path with an odd letter would hold up all usage behind it.
 
-use deadpool_postgres::{GenericClient, Transaction};
+use deadpool_postgres::{Client, GenericClient};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
@@ -74,7 +74,7 @@ impl PostgresStore {
     }
 
     /// Whether it was not there before.
-    async fn apply(&self, transaction: &Transaction<'_>, migration: &Migration) -> Result<bool, Failure> {
+    async fn apply(&self, transaction: &Client, migration: &Migration) -> Result<bool, Failure> {
         self.refuse_other_than_utf8(transaction).await?;
         transaction.execute(ONE_AT_A_TIME, &[]).await?;
         let recorded = recorded(transaction).await?;
@@ -120,7 +120,7 @@ impl PostgresStore {
 }
 
 /// Whether it was still there.
-async fn take_back(transaction: &Transaction<'_>, migration: &Migration) -> Result<bool, Failure> {
+async fn take_back(transaction: &Client, migration: &Migration) -> Result<bool, Failure> {
     transaction.execute(ONE_AT_A_TIME, &[]).await?;
     if !is_recorded(&recorded(transaction).await?, migration) {
         return Ok(false);

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::PostgresStore;
@@ -123,7 +123,7 @@ impl PostgresStore {
 }
 
 /// Makes a day's partition and moves there what the default one has of it. False: the day is provided for otherwise.
-async fn make(transaction: &Transaction<'_>, day: Day) -> Result<bool, Failure> {
+async fn make(transaction: &Client, day: Day) -> Result<bool, Failure> {
     let table = day.table();
     transaction.batch_execute("LOCK TABLE ONLY api_key_usage IN SHARE UPDATE EXCLUSIVE MODE").await?;
     if exists(transaction, &table).await? {
@@ -147,7 +147,7 @@ async fn make(transaction: &Transaction<'_>, day: Day) -> Result<bool, Failure> 
 }
 
 /// Returns how many rows it had; none when somebody else was quicker.
-async fn drop_partition(transaction: &Transaction<'_>, table: &str) -> Result<u64, Failure> {
+async fn drop_partition(transaction: &Client, table: &str) -> Result<u64, Failure> {
     transaction.batch_execute("LOCK TABLE ONLY api_key_usage IN SHARE UPDATE EXCLUSIVE MODE").await?;
     if !exists(transaction, table).await? {
         return Ok(0);
@@ -158,7 +158,7 @@ async fn drop_partition(transaction: &Transaction<'_>, table: &str) -> Result<u6
     Ok(count(rows.get(0)))
 }
 
-async fn exists(transaction: &Transaction<'_>, table: &str) -> Result<bool, Failure> {
+async fn exists(transaction: &Client, table: &str) -> Result<bool, Failure> {
     Ok(transaction.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await?.get(0))
 }
 
