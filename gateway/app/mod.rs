@@ -147,6 +147,7 @@ impl App {
         }
 
         let live = Live::new(Arc::clone(&config), &metrics);
+        live.watch_servers(&tasks);
         let traffic: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
         let workers = Workers::start(&live, bound, &lookup, &limiter, usage.as_ref(), &metrics).map_err(StartError::Worker)?;
 
@@ -167,6 +168,7 @@ impl App {
             tls.renew(rules);
         }
         self.live = self.live.renewed(Arc::new(config), &self.metrics);
+        self.live.watch_servers(&self.tasks);
         self.workers.renew(&self.live);
         self.metrics.reloads_ok.add(1);
         needs_restart

@@ -22,7 +22,6 @@ use crate::listen::proxy_protocol::Refused;
 use crate::listen::tls::Tls;
 use crate::observe::metrics::Metrics;
 use crate::proxy::worker::{Live, Worker};
-use crate::upstream::pool::Pool;
 use crate::usage::Usage;
 
 pub struct Workers {
@@ -78,7 +77,7 @@ impl Workers {
         let mut workers = Self { threads: Vec::new(), all: Vec::new(), drain, ended: Vec::new(), cut: 0 };
         for (number, sockets) in by_worker(bound, rules.workers.get()).into_iter().enumerate() {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let worker = Arc::new(shared.worker(live));
+            let worker = Arc::new(shared.worker(number, live));
             workers.all.push(Arc::clone(&worker));
             let acceptors = shared.acceptors(&runtime, &worker, sockets)?;
             let (end, ended) = oneshot::channel();
@@ -118,13 +117,13 @@ impl Workers {
 }
 
 impl Shared<'_> {
-    fn worker(&self, live: &Live) -> Worker {
+    fn worker(&self, number: usize, live: &Live) -> Worker {
         Worker {
+            number,
             live: ArcSwap::from_pointee(live.clone()),
             lookup: Arc::clone(self.lookup),
             limiter: Arc::clone(self.limiter),
             paces: Arc::clone(&self.paces),
-            pool: Pool::new(live.servers()),
             shard: self.metrics.shard(),
             recorder: self.usage.map(Usage::recorder),
             tasks: Tasks::new(),

@@ -22,8 +22,10 @@ mod routes;
 mod rules;
 mod section;
 mod server;
+mod server_address;
 mod store;
 mod tls;
+mod upstream_tls;
 mod upstreams;
 mod usage;
 
@@ -44,9 +46,11 @@ pub use problem::{LoadError, Problem, Problems};
 pub use redis::{Redis, RedisUrl};
 pub use routes::{Action, Auth, Cors, FixedAnswer, Forward, HeaderRules, HostPattern, Origins, Redirect, Route, Scheme};
 pub use server::{Admin, Server};
+pub use server_address::{HostPort, ServerAddress};
 pub use store::{Store, StoreUrl};
 pub use tls::{ClientCertificates, Tls};
-pub use upstreams::{ServerAddress, Upstream};
+pub use upstream_tls::UpstreamTls;
+pub use upstreams::{Balance, HealthCheck, Upstream};
 pub use usage::Usage;
 
 use problem::Complaint;

@@ -160,11 +160,6 @@ impl<'a> Section<'a> {
         list
     }
 
-    /// A key that a later version will read.
-    pub fn later(&mut self, key: &'static str) {
-        self.value(key, |_| Err::<(), _>(Complaint::later("is")));
-    }
-
     /// The environment's word on `key`, of a form of its own.
     pub fn env<T>(&self, variable: &str, key: &str, form: impl FnOnce(&str) -> Result<T, Complaint>) -> Option<T> {
         let overrides = || format!("this environment variable overrides {}", self.path_of(key));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::forms::{address, one_of};
 use super::problem::Complaint;
 use super::section::Section;
-use crate::certificates::{CertificateFiles, FileError, load_authorities};
+use crate::certificates::{Certificate, CertificateFiles, FileError, load_authorities};
 
 /// `[server.tls]`. The files were read once and found good.
 #[derive(Debug, Clone)]
@@ -40,11 +40,17 @@ fn read_files(section: &mut Section<'_>) -> Option<CertificateFiles> {
     let certificate = section.required_text("certificate", path);
     let private_key = section.required_text("private_key", path);
     let files = CertificateFiles { certificate: certificate?, private_key: private_key? };
-    if let Err(error) = files.load() {
-        let key = if error_is_of(&error, &files.certificate) { "certificate" } else { "private_key" };
-        section.complain(key, complaint(&error));
-    }
+    load(section, &files, ["certificate", "private_key"]);
     Some(files)
+}
+
+/// What is in the files; what is wrong is told of the one key or the other.
+pub(super) fn load(section: &Section<'_>, files: &CertificateFiles, keys: [&str; 2]) -> Option<Certificate> {
+    let told = |error: &FileError| {
+        let key = if error_is_of(error, &files.certificate) { keys[0] } else { keys[1] };
+        section.complain(key, complaint(error));
+    };
+    files.load().inspect_err(told).ok()
 }
 
 fn read_clients(section: &mut Section<'_>) -> Option<ClientCertificates> {
@@ -72,7 +78,7 @@ fn error_is_of(error: &FileError, certificate: &PathBuf) -> bool {
     }
 }
 
-fn complaint(error: &FileError) -> Complaint {
+pub(super) fn complaint(error: &FileError) -> Complaint {
     let hint = match error {
         FileError::Unreadable { .. } => "it must be a file that the gateway's user may read",
         FileError::NoPem { .. } => "PEM is text that begins with -----BEGIN",

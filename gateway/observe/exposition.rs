@@ -86,7 +86,7 @@ fn upstreams(page: &mut Page, metrics: &Metrics, tallies: &Tallies) {
     for (upstream, result, count) in rows {
         page.sample("gateway_upstream_requests_total", &[("upstream", &upstream), ("result", result)], count);
     }
-    page.gauge("gateway_upstream_healthy", "1 when the server took the last connection.");
+    page.gauge("gateway_upstream_healthy", "1 while the server takes connections and passes its checks.");
     for server in metrics.servers() {
         let labels = [("upstream", server.upstream.as_str()), ("server", server.server.as_str())];
         page.sample("gateway_upstream_healthy", &labels, server.healthy.get());

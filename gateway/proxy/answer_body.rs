@@ -15,10 +15,9 @@ use http_body::{Body, Frame, SizeHint};
 use super::client::Client;
 use super::failure::Failure;
 use super::record::Record;
-use super::worker::Worker;
 use crate::observe::metrics::UpstreamResult;
-use crate::upstream::balance::Server;
 use crate::upstream::http1::{Download, ExchangeError};
+use crate::upstream::seat::Seat;
 
 #[expect(
     clippy::large_enum_variant,
@@ -32,8 +31,8 @@ pub enum AnswerBody {
 
 pub struct StreamedAnswer {
     pub download: Download,
-    pub server: Arc<Server>,
-    pub worker: Arc<Worker>,
+    /// Gone once the answer was read whole.
+    pub seat: Option<Arc<Seat>>,
     pub client: Arc<Client>,
     /// Closed by being dropped.
     pub record: Option<Box<Record>>,
@@ -126,8 +125,10 @@ impl StreamedAnswer {
         if let Some(mut record) = self.record.take() {
             record.complete();
         }
-        if let Some(connection) = self.download.take_idle() {
-            self.worker.pool.give_back(&self.server, connection);
+        if let Some(seat) = self.seat.take()
+            && let Some(connection) = self.download.take_idle()
+        {
+            seat.give_back(connection);
         }
     }
 

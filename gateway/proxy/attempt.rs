@@ -13,17 +13,18 @@ use super::failure::Failure;
 use super::worker::Worker;
 use crate::clock;
 use crate::config::Forward;
-use crate::upstream::balance::{Server, Servers};
+use crate::upstream::balance::Servers;
+use crate::upstream::connect::{self, ConnectError};
 use crate::upstream::http1::{Connection, Download, ExchangeError, Head, Outgoing};
-use crate::upstream::pool::ConnectError;
 use crate::upstream::request_body::{End, Upload};
 use crate::upstream::retry::{self, Failed, Next};
+use crate::upstream::seat::Seat;
 
 /// The head of an answer, its body still to come.
 pub struct Answered {
     pub head: Head,
     pub download: Download,
-    pub server: Arc<Server>,
+    pub seat: Arc<Seat>,
 }
 
 /// What is sent.
@@ -48,15 +49,15 @@ pub async fn forward(
     forward: &Forward,
     mut sending: Sending,
 ) -> Result<Answered, Failure> {
-    let mut candidates = servers.in_turn();
-    let mut server = candidates.next().expect("an upstream has a server");
+    let mut candidates = servers.candidates(worker.number);
+    let mut seat = candidates.next().expect("an upstream has a server");
     let mut pooled = true;
     loop {
-        let miss = match attempt(worker, client, server, forward, &mut sending, pooled).await {
+        let miss = match attempt(client, &seat, forward, &mut sending, pooled).await {
             Ok((head, connection)) => {
                 let download = Download::new(&head, connection, sending.request);
                 let download = download.map_err(|malformed| Failure::UpstreamProtocol(malformed.0))?;
-                return Ok(Answered { head, download, server: Arc::clone(server) });
+                return Ok(Answered { head, download, seat });
             }
             Err(miss) => miss,
         };
@@ -65,10 +66,10 @@ pub async fn forward(
             method: sending.request.method(),
             has_body: sending.upload.is_some(),
             reused: miss.reused,
-            servers_left: candidates.len(),
+            servers_left: candidates.left(),
         };
         match retry::next(tried) {
-            Next::OtherServer => server = candidates.next().expect("the table saw one left"),
+            Next::OtherServer => seat = candidates.next().expect("the table saw one left"),
             Next::FreshConnection => pooled = false,
             Next::GiveUp => return Err(miss.failure),
         }
@@ -77,20 +78,19 @@ pub async fn forward(
 }
 
 async fn attempt(
-    worker: &Worker,
     client: &Client,
-    server: &Server,
+    seat: &Seat,
     forward: &Forward,
     sending: &mut Sending,
     pooled: bool,
 ) -> Result<(Head, Connection), Miss> {
     let now = clock::monotonic();
-    let lent = if pooled { worker.pool.lend(server, now) } else { None };
+    let lent = if pooled { seat.lend(now) } else { None };
     let reused = lent.is_some();
     let (mut connection, since) = if let Some(connection) = lent {
         (connection, now)
     } else {
-        let connected = worker.pool.connect(server, forward.upstream.connect_timeout).await;
+        let connected = connect::connect(&seat.server, forward.upstream.connect_timeout).await;
         (connected.map_err(|error| not_connected(&error))?, clock::monotonic())
     };
     client.await_head(since, forward.response_timeout);

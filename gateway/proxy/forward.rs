@@ -98,7 +98,7 @@ impl Passage<'_> {
 
     /// The upstream's answer, its body still to come.
     fn stream(&self, exchange: &mut Exchange<'_>, answered: Answered) -> Response<AnswerBody> {
-        let Answered { head: Head { status, mut headers, .. }, download, server } = answered;
+        let Answered { head: Head { status, mut headers, .. }, download, seat } = answered;
         let patience = match is_event_stream(&headers) {
             true => self.route.stream_idle_timeout,
             false => self.forward.response_body_timeout,
@@ -113,8 +113,7 @@ impl Passage<'_> {
         }
         let mut body = StreamedAnswer {
             download,
-            server,
-            worker: Arc::clone(exchange.worker),
+            seat: Some(seat),
             client: Arc::clone(exchange.client),
             record: Some(record),
             patience,
@@ -128,7 +127,7 @@ impl Passage<'_> {
 
     /// The upstream agreed to a WebSocket: the connection becomes a tunnel once this head is written.
     fn switch(&self, exchange: &mut Exchange<'_>, answered: Answered) -> Result<Response<AnswerBody>, Failure> {
-        let Answered { head: Head { status, mut headers, .. }, download, .. } = answered;
+        let Answered { head: Head { status, mut headers, .. }, download, seat } = answered;
         if !self.websocket || !headers::is_websocket(&headers) {
             return Err(Failure::UpstreamProtocol("101 to a request that asked for nothing of the kind"));
         }
@@ -138,7 +137,7 @@ impl Passage<'_> {
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         let mut record = exchange.record.take().expect("the record is there until the answer is");
         record.answering(status);
-        exchange.client.open_tunnel(Tunnel::new(connection, record, self.route.stream_idle_timeout));
+        exchange.client.open_tunnel(Tunnel::new(connection, seat, record, self.route.stream_idle_timeout));
         Ok(answer(status, headers, AnswerBody::Empty))
     }
 

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
-use tokio::net::TcpStream;
 
 use super::client_stream::ClientStream;
 use super::failure::Failure;
@@ -19,27 +18,31 @@ use super::record::Record;
 use crate::clock;
 use crate::observe::metrics::UpstreamResult;
 use crate::upstream::http1::Connection;
+use crate::upstream::seat::Seat;
+use crate::upstream::stream::Stream;
 
 pub struct Tunnel {
-    upstream: TcpStream,
+    upstream: Stream,
     /// What the upstream had sent behind its 101.
     surplus: Bytes,
+    /// The tunnel counts as a request under way.
+    _seat: Arc<Seat>,
     record: Box<Record>,
     /// The longest silence of both sides together; zero for any.
     idle_timeout: Duration,
 }
 
 impl Tunnel {
-    pub fn new(upstream: Connection, record: Box<Record>, idle_timeout: Duration) -> Self {
+    pub fn new(upstream: Connection, seat: Arc<Seat>, record: Box<Record>, idle_timeout: Duration) -> Self {
         let (upstream, surplus) = upstream.into_parts();
-        Self { upstream, surplus, record, idle_timeout }
+        Self { upstream, surplus, _seat: seat, record, idle_timeout }
     }
 
     /// `early` is what the client had sent behind its request.
     pub async fn run(mut self, client: ClientStream, early: Bytes) {
         let heard = Arc::new(Heard { opened: clock::monotonic(), last: AtomicU64::new(0) });
         let mut client = Listened { stream: client, heard: Arc::clone(&heard), sent: 0 };
-        if self.upstream.write_all(&early).await.is_err() {
+        if self.upstream.write_all(&early).await.is_err() || self.upstream.flush().await.is_err() {
             return;
         }
         let ended = tokio::select! {
@@ -55,7 +58,7 @@ impl Tunnel {
     }
 }
 
-async fn copy(client: &mut Listened, upstream: &mut TcpStream, surplus: &[u8]) -> std::io::Result<()> {
+async fn copy(client: &mut Listened, upstream: &mut Stream, surplus: &[u8]) -> std::io::Result<()> {
     client.write_all(surplus).await?;
     copy_bidirectional(client, upstream).await.map(drop)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::auth::lookup::Lookup;
-use crate::config::{Action, Config, Route, ServerAddress, Upstream};
+use crate::config::{Action, Config, Route, Upstream};
 use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::limits::pace::Paces;
@@ -13,16 +13,16 @@ use crate::observe::metrics::{Metrics, RouteLabel, Shard};
 use crate::reserved_headers::ReservedHeaders;
 use crate::route::RouteTable;
 use crate::upstream::balance::Servers;
-use crate::upstream::pool::Pool;
 use crate::usage::Recorder;
 
 pub struct Worker {
+    /// Counted from 0.
+    pub number: usize,
     /// Each worker has its own `Arc`, so that holding it touches no other core.
     pub live: ArcSwap<Live>,
     pub lookup: Arc<Lookup>,
     pub limiter: Arc<Limiter>,
     pub paces: Arc<Paces>,
-    pub pool: Pool,
     pub shard: Arc<Shard>,
     /// `None` where usage is not recorded.
     pub recorder: Option<Recorder>,
@@ -34,7 +34,6 @@ impl Worker {
     /// Requests go by `live` from now on; those under way keep what they began with.
     pub fn renew(&self, live: &Live) {
         self.live.store(Arc::new(live.clone()));
-        self.pool.keep_only(live.servers());
     }
 }
 
@@ -69,9 +68,10 @@ impl Live {
     }
 
     fn after(before: &[Arc<Servers>], config: Arc<Config>, metrics: &Metrics) -> Self {
+        let workers = config.server.workers.get();
         let servers = |upstream: &Arc<Upstream>| match before.iter().find(|servers| servers.upstream == *upstream) {
             Some(servers) => Arc::clone(servers),
-            None => Arc::new(Servers::new(Arc::clone(upstream), metrics)),
+            None => Arc::new(Servers::new(Arc::clone(upstream), metrics, workers)),
         };
         let upstreams: Arc<[_]> = config.upstreams.iter().map(servers).collect();
         let servers_of = |name: &str| upstreams.iter().find(|servers| servers.upstream.name == name).cloned();
@@ -91,9 +91,9 @@ impl Live {
         }
     }
 
-    /// Those of all upstreams.
-    pub fn servers(&self) -> impl Iterator<Item = &ServerAddress> {
-        self.config.upstreams.iter().flat_map(|upstream| &upstream.servers)
+    /// Begins to watch the servers that nobody watches yet, in the background of the caller.
+    pub fn watch_servers(&self, tasks: &Tasks) {
+        self.upstreams.iter().for_each(|servers| servers.watch(tasks));
     }
 }
 

@@ -1,93 +1,211 @@
-//! The servers of one upstream, taken in turn.
+//! The servers of one upstream, and which of them a request goes to.
+//!
+//! What must stay true here: a request may go on to every server, once to each, and to those that are left out last. Choosing
+//! writes to nothing that another worker writes to, but the turn of an upstream with several servers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use http::HeaderValue;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
-use crate::config::{ServerAddress, Upstream};
-use crate::observe::metrics::{Gauge, Metrics, UpstreamLabel};
+use super::health;
+use super::seat::Seat;
+use super::server::Server;
+use crate::clock;
+use crate::config::{Balance, ServerAddress, Upstream};
+use crate::drain::Tasks;
+use crate::observe::metrics::{Metrics, UpstreamLabel};
+
+/// Between two looks at the idle connections.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// An upstream with what the gateway knows of its servers.
 #[derive(Debug)]
 pub struct Servers {
     pub upstream: Arc<Upstream>,
     pub label: UpstreamLabel,
-    all: Vec<Arc<Server>>,
+    balance: Balance,
+    /// By worker, then by server.
+    seats: Vec<Vec<Arc<Seat>>>,
     turn: AtomicUsize,
-}
-
-#[derive(Debug)]
-pub struct Server {
-    pub address: ServerAddress,
-    host: HeaderValue,
-    /// 1 while the last attempt to connect succeeded.
-    pub healthy: Arc<Gauge>,
+    is_watched: AtomicBool,
+    /// Cancelled when they are dropped.
+    gone: CancellationToken,
 }
 
 impl Servers {
-    pub fn new(upstream: Arc<Upstream>, metrics: &Metrics) -> Self {
+    pub fn new(upstream: Arc<Upstream>, metrics: &Metrics, workers: usize) -> Self {
         let server = |address: &ServerAddress| {
-            let name = address.to_string();
-            let healthy = metrics.server(&upstream.name, &name);
-            let host = HeaderValue::from_str(&name).expect("a checked address is visible ASCII");
-            Arc::new(Server { address: address.clone(), host, healthy })
+            let healthy = metrics.server(&upstream.name, &address.to_string());
+            Arc::new(Server::new(address.clone(), upstream.tls.as_ref(), healthy))
         };
-        let all = upstream.servers.iter().map(server).collect();
-        Self { label: metrics.upstream(&upstream.name), upstream, all, turn: AtomicUsize::new(0) }
+        let servers: Vec<_> = upstream.servers.iter().map(server).collect();
+        let seats = || servers.iter().map(|server| Arc::new(Seat::new(Arc::clone(server)))).collect();
+        Self {
+            label: metrics.upstream(&upstream.name),
+            // Where there is one, nothing is counted.
+            balance: if servers.len() == 1 { Balance::RoundRobin } else { upstream.balance },
+            seats: (0..workers).map(|_| seats()).collect(),
+            turn: AtomicUsize::new(0),
+            is_watched: AtomicBool::new(false),
+            upstream,
+            gone: CancellationToken::new(),
+        }
     }
 
-    /// Every server once, each request beginning with the next in turn; those that refused the last connection come last.
-    pub fn in_turn(&self) -> impl ExactSizeIterator<Item = &Arc<Server>> {
-        let count = self.all.len();
-        let first = if count == 1 { 0 } else { self.first(count) };
-        (0..count).map(move |step| &self.all[(first + step) % count])
+    /// Begins to watch them, in the background of the caller, until they are dropped or `tasks` are to end. Again changes nothing.
+    pub fn watch(&self, tasks: &Tasks) {
+        if self.is_watched.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        for seat in &self.seats[0] {
+            self.keep_up(health::watch(Arc::clone(&seat.server), Arc::clone(&self.upstream)), tasks);
+        }
+        self.keep_up(sweep(self.seats.iter().flatten().map(Arc::downgrade).collect()), tasks);
+    }
+
+    fn keep_up(&self, work: impl Future<Output = ()> + Send + 'static, tasks: &Tasks) {
+        let (gone, stop) = (self.gone.clone(), tasks.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = gone.cancelled() => {}
+                () = stop.stopping() => {}
+            }
+        });
+    }
+
+    /// The servers for one request of a worker, the best first.
+    pub fn candidates(&self, worker: usize) -> Candidates<'_> {
+        let seats = &*self.seats[worker % self.seats.len()];
+        let turn = if seats.len() == 1 { 0 } else { self.turn.fetch_add(1, Ordering::Relaxed) };
+        Candidates { servers: self, seats, turn, tried: 0 }
     }
 
     /// `Host` for a client that sent none.
     pub fn host(&self) -> HeaderValue {
-        self.all[0].host.clone()
+        self.seats[0][0].server.host.clone()
     }
 
-    fn first(&self, count: usize) -> usize {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        (0..count).map(|step| (turn + step) % count).find(|&at| self.all[at].healthy.get() == 1).unwrap_or(turn % count)
+    /// Requests under way, those of every worker; a constant more for the seats themselves.
+    fn load(&self, at: usize) -> usize {
+        match self.balance {
+            Balance::RoundRobin => 0,
+            Balance::LeastConnections => self.seats.iter().map(|seats| Arc::strong_count(&seats[at])).sum(),
+        }
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
+/// Closes idle connections that are not to be used any more. Weakly held, the seats count no request for it.
+async fn sweep(seats: Vec<Weak<Seat>>) {
+    loop {
+        sleep(SWEEP).await;
+        seats.iter().filter_map(Weak::upgrade).for_each(|seat| seat.sweep(clock::monotonic()));
+    }
+}
+
+/// What is left to try for one request.
+#[derive(Debug)]
+pub struct Candidates<'a> {
+    servers: &'a Servers,
+    /// The worker's own.
+    seats: &'a [Arc<Seat>],
+    turn: usize,
+    /// A bit for each server; there are at most 64.
+    tried: u64,
+}
+
+impl Candidates<'_> {
+    pub fn left(&self) -> usize {
+        self.seats.len() - self.tried.count_ones() as usize
+    }
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = Arc<Seat>;
+
+    /// Of those not tried yet, the one with the least to do; of equals, the next in turn.
+    fn next(&mut self) -> Option<Arc<Seat>> {
+        let count = self.seats.len();
+        let in_turn = (0..count).map(|step| self.turn.wrapping_add(step) % count);
+        let untried = in_turn.filter(|at| self.tried & (1 << at) == 0);
+        let best = untried.min_by_key(|&at| (self.seats[at].server.is_out(), self.servers.load(at)))?;
+        self.tried |= 1 << best;
+        Some(Arc::clone(&self.seats[best]))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::upstream::testing::upstream;
 
-    fn servers(ports: &[u16]) -> Servers {
-        let upstream = Upstream {
-            name: "app".into(),
-            servers: ports.iter().map(|&port| ServerAddress { host: "127.0.0.1".into(), port }).collect(),
-            connect_timeout: Duration::ZERO,
-            response_timeout: Duration::ZERO,
-            body_timeout: Duration::ZERO,
-        };
-        Servers::new(Arc::new(upstream), &Metrics::default())
+    fn servers(balance: Balance, ports: &[u16]) -> Servers {
+        Servers::new(upstream(balance, ports), &Metrics::default(), 2)
     }
 
+    fn port(seat: &Seat) -> u16 {
+        match &seat.server.address {
+            ServerAddress::Http(place) => place.port,
+            other @ (ServerAddress::Https(_) | ServerAddress::Unix(_)) => panic!("{other}"),
+        }
+    }
+
+    /// In the order they would be tried.
     fn order(servers: &Servers) -> Vec<u16> {
-        servers.in_turn().map(|server| server.address.port).collect()
+        servers.candidates(0).map(|seat| port(&seat)).collect()
     }
 
     #[test]
     fn each_request_begins_with_the_next_server_and_may_go_on_to_all() {
-        let servers = servers(&[1, 2, 3]);
-        assert_eq!([order(&servers), order(&servers), order(&servers)], [[1, 2, 3], [2, 3, 1], [3, 1, 2]]);
+        for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+            let servers = servers(balance, &[1, 2, 3]);
+            assert_eq!([order(&servers), order(&servers), order(&servers)], [[1, 2, 3], [2, 3, 1], [3, 1, 2]]);
+        }
     }
 
     #[test]
-    fn a_server_that_refused_is_not_begun_with_while_another_takes_connections() {
-        let servers = servers(&[1, 2]);
-        servers.all[0].healthy.set(0);
-        assert_eq!([order(&servers), order(&servers)], [[2, 1], [2, 1]]);
-        servers.all[1].healthy.set(0);
-        assert_eq!(order(&servers).len(), 2, "with all of them down, all are tried");
+    fn the_server_with_the_fewest_requests_under_way_over_all_workers_is_next() {
+        let servers = servers(Balance::LeastConnections, &[1, 2, 3]);
+        let under_way: Vec<_> = (0..4).map(|worker| servers.candidates(worker).next().unwrap()).collect();
+        assert_eq!(under_way.iter().map(|seat| port(seat)).collect::<Vec<_>>(), [1, 2, 3, 1]);
+        assert_eq!(order(&servers), [2, 3, 1]);
+        drop(under_way);
+        assert_eq!(order(&servers), [3, 1, 2], "with nothing under way it goes by turns");
+    }
+
+    #[test]
+    fn round_robin_does_not_count() {
+        let servers = servers(Balance::RoundRobin, &[1, 2]);
+        let _under_way: Vec<_> = (0..4).map(|_| servers.candidates(0).find(|seat| port(seat) == 1)).collect();
+        assert_eq!([order(&servers), order(&servers)], [[1, 2], [2, 1]]);
+    }
+
+    #[test]
+    fn servers_that_refused_are_tried_after_all_others() {
+        let servers = servers(Balance::LeastConnections, &[1, 2, 3]);
+        let refuse = |at: usize| servers.seats[0][at].server.connected(Some(&"refused"));
+        refuse(0);
+        assert_eq!([order(&servers), order(&servers), order(&servers)], [[2, 3, 1], [2, 3, 1], [3, 2, 1]]);
+        (1..3).for_each(refuse);
+        assert_eq!(order(&servers), [1, 2, 3], "with all of them out, all are tried");
+    }
+
+    #[test]
+    fn what_is_left_is_told() {
+        let servers = servers(Balance::RoundRobin, &[1, 2]);
+        let mut candidates = servers.candidates(0);
+        assert_eq!(candidates.left(), 2);
+        candidates.next();
+        assert_eq!(candidates.left(), 1);
     }
 }

@@ -32,4 +32,7 @@ mod streaming;
 mod tls;
 mod under_systemd;
 mod upstream_framing;
+mod upstream_tls;
+mod upstream_ways;
+mod upstreams;
 mod usage;

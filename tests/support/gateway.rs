@@ -83,6 +83,14 @@ impl Gateway {
         self.run_by(command);
     }
 
+    /// The same where `hosts` says what names stand for. Only for the process itself.
+    pub fn run_with_hosts(&mut self, hosts: &Path) {
+        let mut command = self.command_by("unshare", &["--user", "--map-root-user", "--mount", "sh", "-c"]);
+        command.arg(format!("mount --bind '{}' /etc/hosts && exec \"$@\"", hosts.display()));
+        command.args(["sh", BINARY, "serve", "-c", "gateway.toml"]);
+        self.run_by(command);
+    }
+
     /// A file as the process sees it.
     pub fn inside(&self, path: &Path) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{}", self.process_id(), path.display()))

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod faketime;
 pub mod fleet;
+pub mod front;
 pub mod gateway;
 pub mod http2;
 pub mod postgres;

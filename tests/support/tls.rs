@@ -11,7 +11,8 @@ use hokusai_gateway::certificates::provider;
 use hokusai_gateway::clock;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion};
 
 use super::PATIENCE;
 
@@ -38,10 +39,20 @@ impl Authority {
 
     /// For these names, from now on so long.
     pub fn make_for(&self, names: &[&str], time: Duration) -> Made {
+        self.make_until(names, Duration::from_secs(clock::now().as_secs()) + time)
+    }
+
+    /// For these names; its time was over this long ago.
+    pub fn expired(&self, names: &[&str], ago: Duration) -> Made {
+        self.make_until(names, Duration::from_secs(clock::now().as_secs()).saturating_sub(ago))
+    }
+
+    /// The end as the time since 1970.
+    fn make_until(&self, names: &[&str], end: Duration) -> Made {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let key = key();
         let mut params = CertificateParams::new(names).expect("DNS names");
-        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(clock::now().as_secs()) + time;
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
         Made { certificate: params.signed_by(&key, &self.0).expect("a certificate"), key }
     }
 
@@ -71,6 +82,25 @@ impl Authority {
 }
 
 impl Made {
+    /// How a server with it begins; with `clients`, only those whose certificate that authority signed are let in.
+    pub fn server(&self, clients: Option<&Authority>) -> ServerConfig {
+        let config =
+            ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().expect("known versions");
+        let config = match clients {
+            None => config.with_no_client_auth(),
+            Some(Authority(authority)) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.der().clone()).expect("a certificate");
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+                config.with_client_cert_verifier(verifier.expect("an authority"))
+            }
+        };
+        let key = PrivateKeyDer::Pkcs8(self.key.serialize_der().into());
+        let mut config = config.with_single_cert(vec![self.certificate.der().clone()], key).expect("they belong together");
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config
+    }
+
     /// As `{name}.pem` and `{name}-key.pem`.
     pub fn write(&self, folder: &Path, name: &str) {
         let write = |name: String, text: String| fs::write(folder.join(name), text).expect("the folder can be written to");

@@ -48,7 +48,11 @@ pub struct Seen {
 impl Upstream {
     /// Runs `script` for each request, once its head has come.
     pub fn start(script: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), script)
+    }
+
+    pub fn start_at(address: SocketAddr, script: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Shared { script: Box::new(script), stopped: AtomicBool::new(false), record: Mutex::default() };
         let shared = Arc::new(shared);

@@ -6,15 +6,16 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use super::ExchangeError;
 use super::outgoing::{Outgoing, SendError};
 use super::parse::{self, Head};
+use crate::upstream::stream::Stream;
 
 /// What is made room for at once, in bytes; at least half of it is there for each read.
 const ROOM: usize = 16 * 1024;
@@ -23,7 +24,8 @@ const ROOM_MOST: usize = 128 * 1024;
 
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
+    opened: Instant,
     pub(super) unread: BytesMut,
     room: usize,
     /// Something came that is not yet an answer.
@@ -31,17 +33,21 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream, unread: BytesMut::new(), room: ROOM, heard: false }
+    pub fn new(stream: Stream, now: Instant) -> Self {
+        Self { stream, opened: now, unread: BytesMut::new(), room: ROOM, heard: false }
     }
 
-    /// Nothing has come since its last answer. Asks the kernel only when it has said that something may have.
-    pub fn is_quiet(&self) -> bool {
-        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    /// Nothing has come since its last answer.
+    pub fn is_quiet(&mut self) -> bool {
+        self.stream.is_quiet()
+    }
+
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened)
     }
 
     /// The socket, and what was read beyond the last head.
-    pub fn into_parts(self) -> (TcpStream, Bytes) {
+    pub fn into_parts(self) -> (Stream, Bytes) {
         (self.stream, self.unread.freeze())
     }
 
@@ -114,10 +120,11 @@ mod tests {
     use http::uri::PathAndQuery;
     use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::super::{Download, RequestHead};
     use super::*;
+    use crate::clock;
 
     const HEAD: &[u8] = b"GET /a HTTP/1.1\r\n\r\n";
 
@@ -126,7 +133,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let near = TcpStream::connect(listener.local_addr().expect("it is bound")).await.expect("it is there");
         let (far, _) = listener.accept().await.expect("somebody connected");
-        (Connection::new(near), far)
+        (Connection::new(Stream::Tcp(near), clock::monotonic()), far)
     }
 
     fn get() -> Outgoing {
@@ -182,11 +189,12 @@ mod tests {
     #[tokio::test]
     async fn a_connection_on_which_anything_came_unasked_is_not_quiet() {
         for says in [&b""[..], b"HTTP/1.1 408 Request Timeout\r\n\r\n"] {
-            let (connection, mut far) = connection().await;
+            let (mut connection, mut far) = connection().await;
             assert!(connection.is_quiet());
             far.write_all(says).await.expect("it is open");
             drop(far);
-            connection.stream.readable().await.expect("something came");
+            let Stream::Tcp(near) = &connection.stream else { panic!("it is TCP") };
+            near.readable().await.expect("something came");
             assert!(!connection.is_quiet());
         }
     }

@@ -11,16 +11,18 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, Method};
 use http_body::Body;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::encode::{self, BodyFraming, Finished, RequestHead};
 use crate::upstream::request_body::{BodyError, End, RequestBody};
+use crate::upstream::stream::Stream;
 
 pub struct Outgoing {
     method: Method,
     head: Vec<u8>,
     /// Bytes of the head that are written.
     written: usize,
+    /// TLS may hold back some of what is written.
+    unflushed: bool,
     upload: Option<Box<Upload>>,
     /// The upstream takes no more of it.
     failed: bool,
@@ -52,7 +54,7 @@ impl Outgoing {
         let framing = body.as_ref().map_or(BodyFraming::None, framing);
         let Finished { method, wire, announced } = head.finish(framing);
         let upload = body.map(|body| Box::new(Upload::new(body, framing, announced)));
-        Self { method, head: wire, written: 0, upload, failed: false }
+        Self { method, head: wire, written: 0, unflushed: false, upload, failed: false }
     }
 
     pub fn method(&self) -> &Method {
@@ -67,13 +69,13 @@ impl Outgoing {
     /// All of it was written.
     pub fn is_sent(&self) -> bool {
         let is_over = |upload: &Upload| upload.rest == BodyFraming::None;
-        !self.failed && self.is_written() && self.upload.as_deref().is_none_or(is_over)
+        !self.failed && !self.unflushed && self.is_written() && self.upload.as_deref().is_none_or(is_over)
     }
 
     /// To be sent once more from its beginning; only for one without a body.
     pub fn rewind(&mut self) {
         if self.is_begun() {
-            (self.written, self.failed) = (0, false);
+            (self.written, self.unflushed, self.failed) = (0, false, false);
         }
     }
 
@@ -83,7 +85,7 @@ impl Outgoing {
     }
 
     /// Writes what there is. Ready when nothing is left, or nothing more can be written.
-    pub(super) fn poll_send(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+    pub(super) fn poll_send(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         while !self.failed {
             let (is_begun, is_written) = (self.is_begun(), self.is_written());
             if let Some(upload) = &mut self.upload
@@ -91,13 +93,26 @@ impl Outgoing {
                 && upload.poll_body(context).map_err(SendError::Body)?.is_pending()
                 && (is_begun || upload.holds_back(context))
             {
+                // What is written goes out meanwhile; the body is what is waited for.
+                if let Poll::Ready(Err(error)) = self.poll_flush(stream, context) {
+                    return Poll::Ready(Err(error));
+                }
                 return Poll::Pending;
             }
             if self.is_written() {
-                break;
+                return self.poll_flush(stream, context);
             }
             let written = ready!(self.poll_write(stream, context)).map_err(SendError::Io)?;
+            self.unflushed = true;
             self.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        if self.unflushed {
+            ready!(Pin::new(stream).poll_flush(context)).map_err(SendError::Io)?;
+            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
@@ -106,7 +121,7 @@ impl Outgoing {
         self.written == self.head.len() && self.upload.as_deref().is_none_or(Upload::is_written)
     }
 
-    fn poll_write(&self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let (stream, head) = (Pin::new(stream), &self.head[self.written..]);
         let written = match self.upload.as_deref().filter(|upload| !upload.is_written()) {
             None => stream.poll_write(context, head),
