@@ -102,6 +102,8 @@ impl Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         self.gone.cancel();
+        // A request under way may hold a seat for long.
+        self.seats.iter().flatten().for_each(|seat| seat.close());
     }
 }
 

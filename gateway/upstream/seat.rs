@@ -3,7 +3,7 @@
 //! What must stay true here: a connection is lent to one request at a time, and only one on which nothing has come since its
 //! last answer is lent.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::http1::Connection;
@@ -23,7 +23,8 @@ const IDLE_MOST: usize = 256;
 #[repr(align(128))]
 pub struct Seat {
     pub server: Arc<Server>,
-    idle: Mutex<Vec<Idle>>,
+    /// `None` once a reload has taken the server away.
+    idle: Mutex<Option<Vec<Idle>>>,
 }
 
 #[derive(Debug)]
@@ -34,12 +35,13 @@ struct Idle {
 
 impl Seat {
     pub fn new(server: Arc<Server>) -> Self {
-        Self { server, idle: Mutex::default() }
+        Self { server, idle: Mutex::new(Some(Vec::new())) }
     }
 
     /// An idle connection, the one used last first.
     pub fn lend(&self, now: Instant) -> Option<Connection> {
-        let mut idle = self.idle.lock().expect("nothing panics while it holds the connections");
+        let mut idle = self.idle();
+        let idle = idle.as_mut()?;
         while let Some(mut first) = idle.pop() {
             if self.is_usable(&mut first, now) {
                 return Some(first.connection);
@@ -50,8 +52,14 @@ impl Seat {
 
     /// Closes what is not to be used any more.
     pub fn sweep(&self, now: Instant) {
-        let mut idle = self.idle.lock().expect("nothing panics while it holds the connections");
-        idle.retain_mut(|idle| self.is_usable(idle, now));
+        if let Some(idle) = self.idle().as_mut() {
+            idle.retain_mut(|idle| self.is_usable(idle, now));
+        }
+    }
+
+    /// Closes what is idle, and from now on whatever is given back.
+    pub fn close(&self) {
+        drop(self.idle().take());
     }
 
     fn is_usable(&self, idle: &mut Idle, now: Instant) -> bool {
@@ -61,10 +69,15 @@ impl Seat {
 
     /// For the next request.
     pub fn give_back(&self, connection: Connection) {
-        let mut idle = self.idle.lock().expect("nothing panics while it holds the connections");
-        if idle.len() < IDLE_MOST {
+        if let Some(idle) = self.idle().as_mut()
+            && idle.len() < IDLE_MOST
+        {
             idle.push(Idle { connection, since: clock::monotonic() });
         }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<Vec<Idle>>> {
+        self.idle.lock().expect("nothing panics while it holds the connections")
     }
 }
 
@@ -101,7 +114,7 @@ mod tests {
             let (connection, _far) = connection(now).await;
             seat.give_back(connection);
             let later = now + LIFE_BY_NAME;
-            seat.idle.lock().unwrap()[0].since = later;
+            seat.idle().as_mut().unwrap()[0].since = later;
             assert_eq!(seat.lend(later).is_some(), is_kept, "{host}");
         }
     }
@@ -122,7 +135,7 @@ mod tests {
         seat.give_back(kept);
         seat.give_back(ended);
         far.shutdown().await.unwrap();
-        while seat.idle.lock().unwrap().len() > 1 {
+        while seat.idle().as_ref().unwrap().len() > 1 {
             tokio::task::yield_now().await;
             seat.sweep(clock::monotonic());
         }

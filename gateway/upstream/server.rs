@@ -157,10 +157,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_known_of_it_outlives_it() {
+    fn what_was_known_of_it_passes_to_who_takes_its_place() {
         let metrics = Metrics::default();
-        server(&metrics).connected(Some(&"refused"));
-        assert!(server(&metrics).is_out() && server(&metrics).refuses());
+        let before = server(&metrics);
+        before.connected(Some(&"refused"));
+        let after = server(&metrics);
+        assert!(after.is_out() && after.refuses());
     }
 
     #[tokio::test]
