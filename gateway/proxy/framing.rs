@@ -5,32 +5,20 @@
 
 use std::net::Ipv6Addr;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, Uri, Version};
+use http::header::HOST;
+use http::{Method, Request, Uri, Version};
 
 use super::failure::Failure;
+use crate::upstream::http1::is_chunked;
 
 /// Of a request: RFC 9112 3.2 (Host), 6.1 (transfer codings).
 pub fn check_request<B>(request: &Request<B>) -> Result<(), Failure> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodNotAllowed);
     }
-    check_coding(request.headers()).map_err(Failure::BadRequest)?;
+    is_chunked(request.headers()).map_err(|malformed| Failure::BadRequest(malformed.0))?;
     check_form(request)?;
     check_host(request)
-}
-
-/// One `Transfer-Encoding: chunked`, exactly, without a length beside it; or none.
-fn check_coding(headers: &HeaderMap) -> Result<(), &'static str> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return Ok(()) };
-    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err("Transfer-Encoding may only be `chunked`, once");
-    }
-    match headers.contains_key(CONTENT_LENGTH) {
-        true => Err("Transfer-Encoding and Content-Length exclude each other"),
-        false => Ok(()),
-    }
 }
 
 /// A path, a whole URI, or `*` for OPTIONS; a bare authority is for CONNECT alone (RFC 9112 3.2).

@@ -11,11 +11,11 @@ use super::parse::Head;
 
 /// How the body behind a head is read.
 pub fn of_answer(method: &Method, head: &Head) -> Result<Decoder, Malformed> {
-    let chunked = is_chunked(head)?;
-    let length = length(&head.headers)?;
-    if chunked && length.is_some() {
-        return Err(Malformed("Transfer-Encoding and Content-Length exclude each other"));
+    let chunked = is_chunked(&head.headers)?;
+    if chunked && head.version != Version::HTTP_11 {
+        return Err(Malformed("HTTP/1.0 knows no Transfer-Encoding"));
     }
+    let length = length(&head.headers)?;
     let bodiless = head.status.is_informational() || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     Ok(match length {
         _ if bodiless || *method == Method::HEAD => Decoder::of_length(0),
@@ -38,16 +38,16 @@ pub fn keeps_alive(head: &Head) -> bool {
     keeps
 }
 
-/// One `Transfer-Encoding: chunked`, exactly; or none.
-fn is_chunked(head: &Head) -> Result<bool, Malformed> {
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+/// Of a request or an answer: one `Transfer-Encoding: chunked`, exactly, without a length beside it; or none.
+pub fn is_chunked(headers: &HeaderMap) -> Result<bool, Malformed> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(false) };
     if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return Err(Malformed("Transfer-Encoding may only be `chunked`, once"));
     }
-    match head.version == Version::HTTP_11 {
-        true => Ok(true),
-        false => Err(Malformed("HTTP/1.0 knows no Transfer-Encoding")),
+    match headers.contains_key(CONTENT_LENGTH) {
+        true => Err(Malformed("Transfer-Encoding and Content-Length exclude each other")),
+        false => Ok(true),
     }
 }
 

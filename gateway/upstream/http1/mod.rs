@@ -18,6 +18,7 @@ use std::io;
 pub use connection::Connection;
 pub use download::Download;
 pub use encode::RequestHead;
+pub use framing::is_chunked;
 pub use outgoing::Outgoing;
 pub use parse::Head;
 
