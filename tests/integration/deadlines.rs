@@ -186,15 +186,7 @@ fn a_client_that_does_not_read_is_let_go() {
 #[test]
 fn a_client_that_leaves_frees_the_upstream() {
     let left = Gate::default();
-    let upstream = Upstream::start({
-        let left = left.clone();
-        move |exchange| {
-            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
-            // Ends when the gateway does: by a close or a reset.
-            exchange.wire().end();
-            left.open();
-        }
-    });
+    let upstream = Upstream::that_is_left(&left);
     let gateway = open_with(&upstream, "");
     let mut connection = gateway.connect();
     connection.send(Request::get("/").bytes());

@@ -13,11 +13,7 @@ const OPEN: &str = "routes = [{ path = \"/\", upstream = \"app\", auth = \"none\
 fn half_a_download(gate: &Gate) -> Upstream {
     let gate = gate.clone();
     Upstream::start(move |exchange| match exchange.seen.target.as_str() {
-        "/download" => {
-            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
-            gate.wait();
-            exchange.send("full");
-        }
+        "/download" => exchange.half_and_half(&gate),
         _ => exchange.answer(200, &[], "ok"),
     })
 }

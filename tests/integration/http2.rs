@@ -141,15 +141,7 @@ fn each_stream_has_its_own_deadlines_and_the_others_go_on() {
 #[test]
 fn a_stream_that_its_client_resets_frees_the_upstream() {
     let left = Gate::default();
-    let upstream = Upstream::start({
-        let left = left.clone();
-        move |exchange| {
-            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
-            // Ends when the gateway does: by a close or a reset.
-            exchange.wire().end();
-            left.open();
-        }
-    });
+    let upstream = Upstream::that_is_left(&left);
     let gateway = open_with(&upstream, "");
     let mut raw = RawHttp2::to(gateway.address(), &[]);
     raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", &[])));
@@ -259,11 +251,7 @@ fn a_drain_tells_of_the_end_and_completes_what_is_open() {
     let gate = Gate::default();
     let upstream = Upstream::start({
         let gate = gate.clone();
-        move |exchange| {
-            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
-            gate.wait();
-            exchange.send("full");
-        }
+        move |exchange| exchange.half_and_half(&gate)
     });
     let mut gateway = open_with(&upstream, "server.drain_timeout = \"1h\"");
     let mut idle = RawHttp2::to(gateway.address(), &[]);

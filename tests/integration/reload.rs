@@ -24,11 +24,7 @@ fn generation(number: usize, upstream: &Upstream) -> String {
 fn long_lived(gate: &Gate) -> Upstream {
     let gate = gate.clone();
     Upstream::start(move |exchange| match exchange.seen.target.as_str() {
-        "/download" => {
-            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
-            gate.wait();
-            exchange.send("full");
-        }
+        "/download" => exchange.half_and_half(&gate),
         "/socket" => {
             exchange.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
             while let Ok(byte) = exchange.wire().exactly(1) {

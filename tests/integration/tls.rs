@@ -359,11 +359,7 @@ fn a_drain_completes_downloads_and_waits_for_no_idle_connection() {
     let gate = Gate::default();
     let upstream = Upstream::start({
         let gate = gate.clone();
-        move |exchange| {
-            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
-            gate.wait();
-            exchange.send("full");
-        }
+        move |exchange| exchange.half_and_half(&gate)
     });
     let mut place = Place::start(&upstream, "server.drain_timeout = \"1h\"\nserver.handshake_timeout = \"1h\"");
     let mut download = place.connect();

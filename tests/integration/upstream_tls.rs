@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use crate::support::front::{self, Hello};
 use crate::support::tls::{Authority, Made};
-use crate::support::wire::End;
 use crate::support::{Gateway, Request, Upstream, eventually};
+use crate::upstream_ways::{echo_of_five, expect_tunnel};
 
 /// An authority, and a folder where a gateway finds it as `ca.pem`.
 fn authority() -> (Authority, TempDir) {
@@ -153,19 +153,8 @@ fn a_broken_off_answer_stays_visible_through_tls() {
 #[test]
 fn a_tunnel_goes_through_tls() {
     let (authority, folder) = authority();
-    let upstream = Upstream::start(|exchange| {
-        exchange.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello");
-        let sent = exchange.wire().exactly(5).expect("what the client sent");
-        exchange.send(sent);
-        exchange.close();
-    });
-    let gateway = gateway(&folder, before(&upstream, &authority.make(&["localhost"])), "localhost", CA);
-    let upgrade = Request::get("/").header("Connection", "Upgrade").header("Upgrade", "websocket");
-    let mut connection = gateway.connect();
-    connection.send([upgrade.bytes(), b"early".to_vec()].concat());
-    assert_eq!(connection.head().0, 101);
-    assert_eq!(connection.wire().exactly(10).expect("what the upstream sent"), b"helloearly");
-    assert_eq!(connection.end(), End::Closed);
+    let upstream = echo_of_five();
+    expect_tunnel(&gateway(&folder, before(&upstream, &authority.make(&["localhost"])), "localhost", CA));
 }
 
 #[test]

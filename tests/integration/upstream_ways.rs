@@ -78,7 +78,7 @@ fn a_tunnel_goes_through_a_unix_socket() {
 }
 
 /// Switches, greets, and wants five bytes.
-fn echo_of_five() -> Upstream {
+pub fn echo_of_five() -> Upstream {
     Upstream::start(|exchange| {
         exchange.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello");
         let sent = exchange.wire().exactly(5).expect("what the client sent");
@@ -87,7 +87,7 @@ fn echo_of_five() -> Upstream {
     })
 }
 
-fn expect_tunnel(gateway: &Gateway) {
+pub fn expect_tunnel(gateway: &Gateway) {
     let upgrade = Request::get("/").header("Connection", "Upgrade").header("Upgrade", "websocket");
     let mut connection = gateway.connect();
     connection.send([upgrade.bytes(), b"early".to_vec()].concat());

@@ -68,6 +68,17 @@ impl Upstream {
         Self::start(|exchange| exchange.answer(200, &[], "ok"))
     }
 
+    /// Begins an answer that it never ends; opens the gate when the gateway has left.
+    pub fn that_is_left(left: &Gate) -> Self {
+        let left = left.clone();
+        Self::start(move |exchange| {
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+            // Ends when the gateway does: by a close or a reset.
+            exchange.wire().end();
+            left.open();
+        })
+    }
+
     /// Answers each request with these bytes, then closes.
     pub fn saying(answer: impl AsRef<[u8]>) -> Self {
         let answer = answer.as_ref().to_vec();
@@ -208,6 +219,13 @@ impl Exchange<'_> {
     /// A gateway that has turned away already makes no difference here: what it did is for the test to see.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.wire.send(bytes);
+    }
+
+    /// The first half of an answer, and the second once the gate is open.
+    pub fn half_and_half(&mut self, gate: &Gate) {
+        self.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+        gate.wait();
+        self.send("full");
     }
 
     pub fn chunk(&mut self, content: &str) {
