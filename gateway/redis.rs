@@ -24,6 +24,9 @@ use crate::observe::metrics::{Gauge, Metrics};
 use crate::{clock, config};
 
 #[cfg(test)]
+#[path = "../tests/support/ports.rs"]
+pub(crate) mod ports;
+#[cfg(test)]
 #[path = "../tests/support/redis.rs"]
 pub(crate) mod testing;
 

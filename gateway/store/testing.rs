@@ -12,6 +12,7 @@ use postgres_server::{Database, SHARED};
 use super::Store;
 pub(crate) use super::sqlite::testing::{Folder, NOW, add_key, hash, record, secret};
 use crate::config::{self, Config};
+pub(crate) use crate::redis::ports;
 
 /// Where the store of one test is, and the operator's own way into it.
 pub(crate) enum Place {

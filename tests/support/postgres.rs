@@ -7,13 +7,15 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use super::ports;
 
 /// The one server of this test binary, for tests that do it no harm.
 pub static SHARED: LazyLock<Server> = LazyLock::new(Server::start);
@@ -86,15 +88,10 @@ impl Server {
     fn start_in(environment: &[(&str, &str)]) -> Self {
         let bin = bin();
         let (watcher, folder) = watched_folder(&bin, environment);
-        let mut server = Self { port: 0, folder, bin, watcher, postmaster: Mutex::default() };
-        // Somebody else may take a port between its choice and its use.
-        for _ in 0..5 {
-            server.port = free_port();
-            if server.begin() {
-                return server;
-            }
-        }
-        panic!("PostgreSQL does not start: {}", fs::read_to_string(server.folder.join("log")).unwrap_or_default());
+        let server = Self { port: ports::reserve().port(), folder, bin, watcher, postmaster: Mutex::default() };
+        let log = || fs::read_to_string(server.folder.join("log")).unwrap_or_default();
+        assert!(server.begin(), "PostgreSQL does not start: {}", log());
+        server
     }
 
     /// Whether it answers; else it has ended.
@@ -310,8 +307,4 @@ fn bin() -> PathBuf {
     let versions = versions.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let newest = versions.max().expect("PostgreSQL is installed");
     PathBuf::from(format!("/usr/lib/postgresql/{newest}/bin"))
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free").port()
 }

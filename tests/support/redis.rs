@@ -6,11 +6,13 @@
 #![allow(dead_code, reason = "each test binary uses another part of it")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
+
+use super::ports;
 
 /// The one server of this test binary, for tests that do it no harm and name their keys by [`fresh_prefix`].
 pub static SHARED: LazyLock<Server> = LazyLock::new(Server::start);
@@ -60,15 +62,15 @@ struct Run {
 
 impl Server {
     /// # Panics
-    /// When `redis-server` is not installed, or does not start on any of several ports.
+    /// When `redis-server` is not installed, or does not start.
     pub fn start() -> Self {
-        Self::start_as(Kind::default)
+        Self::start_as(Kind::default())
     }
 
     /// Copies what `master` has, and may take its place.
     pub fn replica_of(master: &Self) -> Self {
         let settings = format!("replicaof 127.0.0.1 {}\nrepl-diskless-sync-delay 0\n", master.port);
-        Self::start_as(|| Kind { settings: settings.clone(), ..Kind::default() })
+        Self::start_as(Kind { settings, ..Kind::default() })
     }
 
     /// One that alone decides that `master` has failed, half a second after it fell silent. It calls it `main`.
@@ -77,31 +79,24 @@ impl Server {
             "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
             master.port
         );
-        Self::start_as(|| Kind { settings: settings.clone(), is_sentinel: true, ..Kind::default() })
+        Self::start_as(Kind { settings, is_sentinel: true, ..Kind::default() })
     }
 
     /// Speaks TLS on a port of its own, by a certificate and its key in PEM. Returns that port too.
     pub fn with_tls(certificate: &str, private_key: &str) -> (Self, u16) {
-        let mut tls_port = 0;
-        let server = Self::start_as(|| {
-            tls_port = free_port();
-            Kind {
-                settings: format!(
-                    "tls-port {tls_port}\ntls-cert-file server.crt\ntls-key-file server.key\n\
-                     tls-ca-cert-file server.crt\ntls-auth-clients no\n"
-                ),
-                certificate: certificate.to_owned(),
-                private_key: private_key.to_owned(),
-                ..Kind::default()
-            }
-        });
-        (server, tls_port)
+        let tls_port = ports::reserve().port();
+        let settings = format!(
+            "tls-port {tls_port}\ntls-cert-file server.crt\ntls-key-file server.key\n\
+             tls-ca-cert-file server.crt\ntls-auth-clients no\n"
+        );
+        let (certificate, private_key) = (certificate.to_owned(), private_key.to_owned());
+        (Self::start_as(Kind { settings, certificate, private_key, ..Kind::default() }), tls_port)
     }
 
     /// Three masters that share the keys among them.
     pub fn cluster() -> [Self; 3] {
-        let settings = || format!("cluster-enabled yes\ncluster-port {}\n", free_port());
-        let nodes = [(); 3].map(|()| Self::start_as(|| Kind { settings: settings(), ..Kind::default() }));
+        let settings = || format!("cluster-enabled yes\ncluster-port {}\n", ports::reserve().port());
+        let nodes = [(); 3].map(|()| Self::start_as(Kind { settings: settings(), ..Kind::default() }));
         let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         let create =
             [&["--cluster", "create"][..], &addresses.iter().map(String::as_str).collect::<Vec<_>>()[..], &["--cluster-yes"]];
@@ -112,13 +107,10 @@ impl Server {
         nodes
     }
 
-    fn start_as(mut kind: impl FnMut() -> Kind) -> Self {
-        // Somebody else may take a port between its choice and its use.
-        let started = (0..5).find_map(|_| {
-            let (port, kind) = (free_port(), kind());
-            Some(Self { port, run: Mutex::new(Run::start(port, &kind)?), kind })
-        });
-        started.expect("redis-server starts; is it installed?")
+    fn start_as(kind: Kind) -> Self {
+        let port = ports::reserve().port();
+        let run = Run::start(port, &kind).expect("redis-server starts; is it installed?");
+        Self { port, run: Mutex::new(run), kind }
     }
 
     pub fn port(&self) -> u16 {
@@ -239,9 +231,4 @@ fn comes_true(holds: impl Fn() -> bool) -> bool {
             false
         }
     })
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use super::PATIENCE;
+use super::ports;
 use super::wire::{Framing, Headers, Wire};
 
 type Script = dyn Fn(&mut Exchange<'_>) + Send + Sync;
@@ -89,10 +90,9 @@ impl Upstream {
         })
     }
 
-    /// An address where nobody listens.
+    /// An address where nobody listens, until [`Upstream::start_at`] does.
     pub fn nowhere() -> SocketAddr {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        listener.local_addr().expect("a bound socket has an address")
+        ports::reserve()
     }
 
     pub fn address(&self) -> SocketAddr {

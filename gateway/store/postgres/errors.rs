@@ -135,7 +135,7 @@ mod tests {
     use crate::model::key_hash::KeyHash;
     use crate::store::Store;
     use crate::store::testing::postgres_server::{Database, SHARED};
-    use crate::store::testing::{hash, postgres_store, record};
+    use crate::store::testing::{hash, ports, postgres_store, record};
 
     async fn look_up(store: &Store) -> Result<(), StoreError> {
         store.find_key(KeyHash::of(b"any")).await.map(drop)
@@ -160,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_is_not_there_is_told_by_its_host_and_port() {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let nobody = ports::reserve();
         let answer = look_up(&postgres_store(&format!("postgres://ann:hunter2@{nobody}/keys"))).await;
         says(answer, &["cannot connect", &nobody.to_string(), "keys", "refused", "check"]);
         let answer = look_up(&postgres_store("postgres://ann:hunter2@nowhere.invalid/keys")).await;
