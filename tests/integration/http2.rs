@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use http_body_util::Full;
 
-use crate::support::http2::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, Http2, PING, PREFACE, RST_STREAM, RawHttp2, SETTINGS,
-    WINDOW_UPDATE, empty, frame, get, head,
+use crate::support::http2::{Http2, empty, get};
+use crate::support::raw_http2::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE, PROTOCOL_ERROR, RST_STREAM, RawHttp2,
+    SETTINGS, WINDOW_UPDATE, frame, head,
 };
 use crate::support::tls::{Authority, TlsConnection};
 use crate::support::{Gate, Gateway, Request, Upstream, eventually};
-
-const PROTOCOL_ERROR: u32 = 1;
 
 const OPEN: &str = "routes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
 
