@@ -366,6 +366,7 @@ fn a_preface_that_goes_wrong_is_not_answered_as_http1() {
         &b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"[..],
         b"PRI * HTTP/2.0\r\nHost: a\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"INVALID CONNECTION PREFACE\r\n\r\n",
     ] {
         let mut raw = RawHttp2::silent(gateway.address());
         raw.send(bytes);
