@@ -85,7 +85,7 @@ impl<'a> Exchange<'a> {
         let peer_is_trusted = is_trusted(self.client.peer.ip(), &config.client_address);
 
         framing::check_request(&request)?;
-        check_size(&request, &config.server)?;
+        let header_bytes = check_size(&request, &config.server)?;
         let address = client_address(self.client.peer, request.headers(), &config.client_address);
         self.record().client_ip = Some(address.map_or(self.client.peer.ip(), ClientIp::get));
         if config.server.health_path.as_deref() == Some(request.uri().path()) {
@@ -94,6 +94,9 @@ impl<'a> Exchange<'a> {
 
         let scheme = target::scheme(request.headers(), peer_is_trusted, &config.client_address, self.client.scheme);
         let (route, facts) = self.take_route(&request, scheme)?;
+        if header_bytes > route.max_header_bytes {
+            return Err(Failure::HeaderTooLarge);
+        }
         if let Some(preflight) = route.cors.as_ref().and_then(|rules| cors::preflight(request.method(), request.headers(), rules))
         {
             return Ok(preflight);
@@ -271,7 +274,8 @@ fn made_up_id() -> HeaderValue {
     HeaderValue::from_bytes(&digits).expect("hex digits are a value")
 }
 
-fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<(), Failure> {
+/// Returns the bytes of all header names and values together.
+fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<usize, Failure> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > rules.max_uri_bytes {
         return Err(Failure::UriTooLong);
@@ -279,7 +283,7 @@ fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<(), Failure> {
     let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     match fields > rules.max_header_bytes || request.headers().len() > rules.max_headers {
         true => Err(Failure::HeaderTooLarge),
-        false => Ok(()),
+        false => Ok(fields),
     }
 }
 

@@ -29,6 +29,7 @@ mod reload;
 mod retry;
 mod routing;
 mod rules;
+mod sizes;
 mod streaming;
 mod tls;
 mod under_systemd;
