@@ -152,6 +152,6 @@ fn ended_as(end: End) -> Failure {
     match end {
         End::TooLarge => Failure::BodyTooLarge,
         End::Stalled => Failure::RequestTimeout,
-        End::Broken | End::Complete => Failure::BadRequest("the request body is broken off or malformed"),
+        End::Broken | End::Left | End::Complete => Failure::BadRequest("the request body is broken off or malformed"),
     }
 }

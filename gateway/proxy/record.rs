@@ -18,7 +18,7 @@ use crate::clock::{self, Moment};
 use crate::limits::pace::Slot;
 use crate::model::usage_event::UsageEvent;
 use crate::observe::metrics::{AuthResult, Finished, Held, RouteLabel, UpstreamLabel, UpstreamResult};
-use crate::upstream::request_body::Upload;
+use crate::upstream::request_body::{End, Upload};
 
 /// The client left before its answer was complete. Not a registered code; nginx's.
 const CLIENT_LEFT: u16 = 499;
@@ -103,8 +103,11 @@ impl Record {
         }
     }
 
+    /// Who breaks off an upload has left, whatever is answered.
     fn status(&self) -> StatusCode {
-        self.status.unwrap_or_else(|| StatusCode::from_u16(CLIENT_LEFT).expect("three digits"))
+        let has_left = self.upload.as_ref().is_some_and(|upload| upload.end() == Some(End::Left));
+        let left = || StatusCode::from_u16(CLIENT_LEFT).expect("three digits");
+        self.status.filter(|_| !has_left).unwrap_or_else(left)
     }
 
     fn finish(&self, duration: Duration) {

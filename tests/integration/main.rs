@@ -15,6 +15,7 @@ mod full_disk;
 mod h2spec;
 mod harness;
 mod http2;
+mod http2_streams;
 mod identity;
 mod leases;
 mod least_rights;
