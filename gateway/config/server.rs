@@ -24,8 +24,7 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Path answered 200 on the traffic listeners; `None`: none.
     pub health_path: Option<String>,
-    /// From the connection's acceptance to its first byte of HTTP, the TLS handshake being part of it; and before that as long for
-    /// its PROXY protocol header.
+    /// From the connection's acceptance to its first byte of HTTP, PROXY protocol header and TLS handshake being part of it.
     pub handshake_timeout: Duration,
     /// From the first byte of a head to its last.
     pub header_timeout: Duration,

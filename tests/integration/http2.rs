@@ -62,8 +62,8 @@ fn it_is_agreed_on_in_the_handshake_of_tls() {
     client.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
     let mut connection = TlsConnection::resuming(gateway.tls_address(), "gateway.test", &Arc::new(client)).expect("a handshake");
     assert_eq!(connection.session().alpn_protocol(), Some(&b"h2"[..]));
-    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", &[]));
-    connection.send([PREFACE, &frame(SETTINGS, 0, 0, &[]), &request].concat()).expect("it is taken");
+    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, head("GET", "/", &[]));
+    connection.send([PREFACE, &frame(SETTINGS, 0, 0, []), &request].concat()).expect("it is taken");
     eventually("it came", || upstream.requests().len() == 1);
     assert_eq!(upstream.request().headers.all("x-forwarded-proto"), ["https"]);
 }
@@ -143,9 +143,9 @@ fn a_stream_that_its_client_resets_frees_the_upstream() {
     let upstream = Upstream::that_is_left(&left);
     let gateway = open_with(&upstream, "");
     let mut raw = RawHttp2::to(gateway.address(), &[]);
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", &[])));
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, head("GET", "/", &[])));
     raw.next_of(DATA).expect("the answer begins");
-    raw.send(frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes()));
+    raw.send(frame(RST_STREAM, 0, 1, 8_u32.to_be_bytes()));
     eventually("it is over", || gateway.metric("gateway_requests_in_flight") == 0);
     left.wait();
     eventually("it is logged", || gateway.log().contains("\"status\":499"));
@@ -162,10 +162,10 @@ fn a_stream_that_is_not_taken_is_reset_and_the_others_go_on() {
     let gateway = open_with(&upstream, "server.write_timeout = \"300ms\"");
     // A window of 100 bytes for each stream.
     let mut raw = RawHttp2::to(gateway.address(), &[0, 4, 0, 0, 0, 100]);
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/large", &[])));
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, head("GET", "/large", &[])));
     let reset = raw.next_of(RST_STREAM).expect("it is reset");
     assert_eq!(reset.stream, 1);
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 3, &head("GET", "/", &[])));
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 3, head("GET", "/", &[])));
     assert_eq!(raw.next_of(DATA).expect("an answer").stream, 3);
 }
 
@@ -177,10 +177,10 @@ fn a_stream_that_is_taken_slowly_is_not() {
     let mut raw = RawHttp2::to(gateway.address(), &[]);
     // The first 64 KiB, which every window has, and the rest piece by piece.
     let more = (16_u32 << 10).to_be_bytes();
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", &[])));
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, head("GET", "/", &[])));
     for _ in 0..SIZE / (16 << 10) {
         thread::sleep(Duration::from_millis(150));
-        raw.send([frame(WINDOW_UPDATE, 0, 0, &more), frame(WINDOW_UPDATE, 0, 1, &more)].concat());
+        raw.send([frame(WINDOW_UPDATE, 0, 0, more), frame(WINDOW_UPDATE, 0, 1, more)].concat());
     }
     let mut taken = 0;
     while taken < SIZE {
@@ -194,7 +194,7 @@ fn a_stream_that_is_taken_slowly_is_not() {
 fn a_refusal_reaches_a_client_that_is_still_sending() {
     let gateway = Gateway::start(Upstream::nowhere(), "");
     let mut raw = RawHttp2::to(gateway.address(), &[]);
-    raw.send(frame(HEADERS, END_HEADERS, 1, &head("POST", "/", &[])));
+    raw.send(frame(HEADERS, END_HEADERS, 1, head("POST", "/", &[])));
     let mut answer = Vec::new();
     while answer.last().is_none_or(|frame: &Frame| frame.kind != RST_STREAM) {
         answer.extend(raw.next());
@@ -210,7 +210,7 @@ fn an_upload_that_stalls_is_given_up() {
     let upstream = Upstream::ok();
     let gateway = open_with(&upstream, "server.body_timeout = \"300ms\"");
     let mut raw = RawHttp2::to(gateway.address(), &[]);
-    raw.send(frame(HEADERS, END_HEADERS, 1, &head("POST", "/", &[])));
+    raw.send(frame(HEADERS, END_HEADERS, 1, head("POST", "/", &[])));
     raw.send(frame(DATA, 0, 1, b"abc"));
     raw.next_of(HEADERS).expect("an answer");
     eventually("it is logged", || gateway.log().contains("\"status\":408"));
@@ -227,8 +227,8 @@ fn what_does_not_come_to_its_end_is_given_up() {
         raw.send(bytes);
         raw
     };
-    let settings = frame(SETTINGS, 0, 0, &[]);
-    let half_a_head = frame(HEADERS, END_STREAM, 1, &head("GET", "/", &[]));
+    let settings = frame(SETTINGS, 0, 0, []);
+    let half_a_head = frame(HEADERS, END_STREAM, 1, head("GET", "/", &[]));
     for bytes in [PREFACE[..20].to_vec(), [PREFACE, &settings, &half_a_head].concat()] {
         begun(&bytes).rest();
     }
@@ -255,7 +255,7 @@ fn a_drain_tells_of_the_end_and_completes_what_is_open() {
     let mut gateway = open_with(&upstream, "server.drain_timeout = \"1h\"");
     let mut idle = RawHttp2::to(gateway.address(), &[]);
     let mut raw = RawHttp2::to(gateway.address(), &[]);
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", &[])));
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, head("GET", "/", &[])));
     assert_eq!(raw.next_of(DATA).expect("the first half").payload, b"half");
     gateway.terminate();
     assert_eq!(raw.next_of(GOAWAY).expect("it is told").code(), 0);
@@ -271,19 +271,19 @@ fn a_drain_tells_of_the_end_and_completes_what_is_open() {
 fn a_flood_ends_its_connection_and_no_other() {
     let upstream = Upstream::start(|exchange| exchange.answer(200, &[], "ok"));
     let gateway = open_with(&upstream, "");
-    let ask = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &head("GET", "/", &[]));
-    let post = frame(HEADERS, END_HEADERS, 1, &head("POST", "/", &[]));
-    let resets = (0..3000).flat_map(|count| [ask(2 * count + 1), frame(RST_STREAM, 0, 2 * count + 1, &[0, 0, 0, 8])].concat());
+    let ask = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, head("GET", "/", &[]));
+    let post = frame(HEADERS, END_HEADERS, 1, head("POST", "/", &[]));
+    let resets = (0..3000).flat_map(|count| [ask(2 * count + 1), frame(RST_STREAM, 0, 2 * count + 1, [0, 0, 0, 8])].concat());
     let floods = [
         ("pings", frame(PING, 0, 0, b"12345678").repeat(5000)),
-        ("settings", frame(SETTINGS, 0, 0, &[]).repeat(5000)),
-        ("empty data", [post.clone(), frame(DATA, 0, 1, &[]).repeat(5000)].concat()),
-        ("priorities", frame(2, 0, 1, &[0, 0, 0, 3, 1]).repeat(5000)),
+        ("settings", frame(SETTINGS, 0, 0, []).repeat(5000)),
+        ("empty data", [post.clone(), frame(DATA, 0, 1, []).repeat(5000)].concat()),
+        ("priorities", frame(2, 0, 1, [0, 0, 0, 3, 1]).repeat(5000)),
         ("unknown frames", frame(200, 0, 0, b"x").repeat(5000)),
-        ("continuations", [frame(HEADERS, 0, 1, &head("GET", "/", &[])), frame(CONTINUATION, 0, 1, &[]).repeat(5000)].concat()),
+        ("continuations", [frame(HEADERS, 0, 1, head("GET", "/", &[])), frame(CONTINUATION, 0, 1, []).repeat(5000)].concat()),
         (
             "large continuations",
-            [frame(HEADERS, 0, 1, &[]), frame(CONTINUATION, 0, 1, &head("GET", "/", &[]).repeat(100)).repeat(500)].concat(),
+            [frame(HEADERS, 0, 1, []), frame(CONTINUATION, 0, 1, head("GET", "/", &[]).repeat(100)).repeat(500)].concat(),
         ),
         ("resets", resets.collect()),
     ];
@@ -301,7 +301,7 @@ fn a_flood_ends_its_connection_and_no_other() {
 fn what_breaks_the_protocol_ends_the_connection_with_a_word() {
     let upstream = Upstream::ok();
     let gateway = open_with(&upstream, "");
-    let ask = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &head("GET", "/", &[]));
+    let ask = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, head("GET", "/", &[]));
     let window = 0x7fff_ffff_u32.to_be_bytes();
     for (what, bytes) in [
         ("data on stream 0", frame(DATA, 0, 0, b"x")),
@@ -309,20 +309,20 @@ fn what_breaks_the_protocol_ends_the_connection_with_a_word() {
         ("an even stream", ask(2)),
         ("a stream below an earlier one", [ask(5), ask(3)].concat()),
         ("a head on stream 0", ask(0)),
-        ("a frame that is too large", frame(DATA, 0, 1, &vec![0; 16_385])),
+        ("a frame that is too large", frame(DATA, 0, 1, vec![0; 16_385])),
         ("a ping that is too short", frame(PING, 0, 0, b"1234567")),
-        ("settings on a stream", frame(SETTINGS, 0, 1, &[])),
-        ("settings of a wrong length", frame(SETTINGS, 0, 0, &[0, 3, 0])),
-        ("an acknowledgement with content", frame(SETTINGS, 1, 0, &[0, 3, 0, 0, 0, 1])),
-        ("a window beyond all bounds", frame(SETTINGS, 0, 0, &[0, 4, 0x80, 0, 0, 0])),
-        ("windows that overflow", frame(WINDOW_UPDATE, 0, 0, &window).repeat(2)),
-        ("a window update of nothing", frame(WINDOW_UPDATE, 0, 0, &[0; 4])),
-        ("a reset of an idle stream", frame(RST_STREAM, 0, 1, &[0; 4])),
-        ("a push", frame(5, END_HEADERS, 1, &[0, 0, 0, 2])),
-        ("garbage for a head", frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xff; 10])),
-        ("a continuation of nothing", frame(CONTINUATION, END_HEADERS, 1, &[])),
-        ("another frame within a head", [frame(HEADERS, 0, 1, &head("GET", "/", &[])), frame(PING, 0, 0, b"12345678")].concat()),
-        ("padding beyond the frame", frame(DATA, 8, 1, &[9, 0])),
+        ("settings on a stream", frame(SETTINGS, 0, 1, [])),
+        ("settings of a wrong length", frame(SETTINGS, 0, 0, [0, 3, 0])),
+        ("an acknowledgement with content", frame(SETTINGS, 1, 0, [0, 3, 0, 0, 0, 1])),
+        ("a window beyond all bounds", frame(SETTINGS, 0, 0, [0, 4, 0x80, 0, 0, 0])),
+        ("windows that overflow", frame(WINDOW_UPDATE, 0, 0, window).repeat(2)),
+        ("a window update of nothing", frame(WINDOW_UPDATE, 0, 0, [0; 4])),
+        ("a reset of an idle stream", frame(RST_STREAM, 0, 1, [0; 4])),
+        ("a push", frame(5, END_HEADERS, 1, [0, 0, 0, 2])),
+        ("garbage for a head", frame(HEADERS, END_HEADERS | END_STREAM, 1, [0xff; 10])),
+        ("a continuation of nothing", frame(CONTINUATION, END_HEADERS, 1, [])),
+        ("another frame within a head", [frame(HEADERS, 0, 1, head("GET", "/", &[])), frame(PING, 0, 0, b"12345678")].concat()),
+        ("padding beyond the frame", frame(DATA, 8, 1, [9, 0])),
         ("data after the end", [ask(1), frame(DATA, END_STREAM, 1, b"x")].concat()),
     ] {
         let mut raw = RawHttp2::to(gateway.address(), &[]);
@@ -383,7 +383,7 @@ fn a_connection_that_began_with_http1_does_not_change() {
     let mut connection = gateway.connect();
     assert_eq!(connection.ask(&Request::get("/")).status, 200);
     connection.send(PREFACE);
-    connection.send(frame(SETTINGS, 0, 0, &[]));
+    connection.send(frame(SETTINGS, 0, 0, []));
     connection.end();
     assert_eq!(upstream.requests().len(), 1);
 }

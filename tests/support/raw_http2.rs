@@ -94,7 +94,7 @@ pub fn integer(value: usize, bits: u32) -> Vec<u8> {
     }
     let (mut bytes, mut rest) = (vec![byte(most)], value - most);
     while rest >= 128 {
-        bytes.push(byte(rest % 128 | 128));
+        bytes.push(byte((rest % 128) | 128));
         rest /= 128;
     }
     bytes.push(byte(rest));

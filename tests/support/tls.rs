@@ -128,7 +128,13 @@ impl TlsConnection {
 
     /// The same with a configuration that remembers sessions.
     pub fn resuming(address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        Self::after(b"", address, name, config)
+    }
+
+    /// The same where these bytes go ahead of the handshake.
+    pub fn after(start: &[u8], address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> io::Result<Self> {
         let mut socket = TcpStream::connect(address)?;
+        socket.write_all(start)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from(name.to_owned()).expect("a name");

@@ -64,7 +64,7 @@ impl Service<Request<Incoming>> for Streams {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let client = Arc::new(Client::new(self.connection.peer, self.connection.scheme));
+        let client = Arc::new(Client::new(self.connection.peer, self.connection.scheme, clock::monotonic()));
         *self.next() = Some(Arc::clone(&client));
         let worker = Arc::clone(&self.worker);
         Box::pin(async move {

@@ -48,7 +48,7 @@ pub enum Expected {
     /// The next DATA has so many bytes.
     Data(usize),
     /// The next PING acknowledges this one.
-    Pong(&'static [u8; 8]),
+    Pong([u8; 8]),
     /// The next SETTINGS acknowledge ours.
     SettingsAck,
     /// Before anything else, its settings.
@@ -116,10 +116,9 @@ impl Expected {
             (Self::ConnectionError(code), GOAWAY) | (Self::StreamError(code), GOAWAY | RST_STREAM) => {
                 Some([code, PROTOCOL_ERROR].contains(&frame.code()))
             }
-            (Self::Reset(_), GOAWAY) => Some(false),
             (Self::Reset(code), RST_STREAM) => Some(frame.stream == 1 && frame.code() == code),
             (Self::Answer, HEADERS) => Some(frame.stream == 1),
-            (Self::Answer | Self::AnswerEnds, RST_STREAM | GOAWAY) => Some(false),
+            (Self::Answer | Self::AnswerEnds, RST_STREAM | GOAWAY) | (Self::Reset(_), GOAWAY) => Some(false),
             (Self::AnswerEnds, DATA | HEADERS) => Some(true).filter(|_| frame.has(END_STREAM)),
             (Self::Data(length), DATA) => Some(frame.payload.len() == length),
             (Self::Pong(payload), PING) => Some(frame.has(ACK) && frame.payload == payload),
@@ -182,7 +181,7 @@ pub fn depends(on: u32, weight: u8) -> Vec<u8> {
     [&on.to_be_bytes()[..], &[weight]].concat()
 }
 
-pub fn ping(payload: &[u8; 8]) -> Vec<u8> {
+pub fn ping(payload: [u8; 8]) -> Vec<u8> {
     frame(PING, 0, 0, payload)
 }
 

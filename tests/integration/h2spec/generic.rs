@@ -10,7 +10,7 @@ use crate::support::raw_http2::{
     block, frame, setting,
 };
 
-const PAYLOAD: &[u8; 8] = b"h2spec\0\0";
+const PAYLOAD: [u8; 8] = *b"h2spec\0\0";
 const EXCLUSIVE: u32 = 1 << 31;
 
 pub fn cases() -> Vec<Case> {

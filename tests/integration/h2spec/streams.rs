@@ -86,8 +86,8 @@ fn errors() -> Vec<Case> {
         case("http2/7/1 GOAWAY of an unknown code", frame(GOAWAY, 0, 0, [0, 0, 0, 0, 0, 0, 0, unknown_code]), Closed),
         case(
             "http2/7/2 RST_STREAM of an unknown code",
-            [post(&[]), reset(1, unknown_code.into()), ping(&[0; 8])].concat(),
-            Pong(&[0; 8]),
+            [post(&[]), reset(1, unknown_code.into()), ping([0; 8])].concat(),
+            Pong([0; 8]),
         ),
     ]
 }
