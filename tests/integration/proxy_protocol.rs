@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hokusai_gateway::clock;
 
+use crate::support::raw_http2::{DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, RawHttp2, SETTINGS, frame, head};
 use crate::support::tls::{Authority, Made, TlsConnection};
 use crate::support::{Connection, Gateway, Key, Request, Response, Upstream, eventually};
 
@@ -152,6 +153,28 @@ fn a_handshake_of_tls_follows_the_header_and_the_name_it_asks_for_counts() {
         assert!(ask(&header).starts_with("HTTP/1.1 403"));
     }
     assert!(TlsConnection::resuming(gateway.tls_address(), "two.test", &client).is_err(), "the header is missing");
+}
+
+#[test]
+fn the_streams_of_http2_come_from_there_too() {
+    let upstream = Upstream::ok();
+    let (gateway, authority, _) = with_tls(&upstream, "");
+    let key = gateway.create_key(&["--allowed-ip", "203.0.113.7"]);
+    let mut client = authority.client();
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    let client = Arc::new(client);
+    for header in [line("203.0.113.7"), binary(0x21, [203, 0, 113, 7], &[])] {
+        let mut in_cleartext = RawHttp2::silent(gateway.address());
+        in_cleartext.send(&header);
+        let over_tls = TlsConnection::after(&header, gateway.tls_address(), "one.test", &client).expect("a handshake");
+        for mut connection in [in_cleartext, RawHttp2::over_tls(over_tls)] {
+            connection.send([PREFACE, &frame(SETTINGS, 0, 0, [])].concat());
+            let block = head("GET", "/", &[("x-api-key", &key.secret)]);
+            connection.send([1, 3].map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &block)).concat());
+            assert_eq!([(); 2].map(|()| connection.next_of(DATA).expect("an answer").payload), [b"ok"; 2]);
+        }
+    }
+    assert!(upstream.requests().iter().all(|seen| seen.headers.all("x-forwarded-for") == ["203.0.113.7"]));
 }
 
 #[test]

@@ -2,9 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-
-use rustls::ClientConfig;
 
 use super::PATIENCE;
 use super::tls::TlsConnection;
@@ -119,9 +116,8 @@ impl RawHttp2 {
         Self(Box::new(stream))
     }
 
-    /// The same after a handshake of TLS in which HTTP/2 was agreed on.
-    pub fn silent_over_tls(address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> Self {
-        let connection = TlsConnection::resuming(address, name, config).expect("a handshake");
+    /// The same over TLS, in whose handshake it was agreed on.
+    pub fn over_tls(connection: TlsConnection) -> Self {
         assert_eq!(connection.session().alpn_protocol(), Some(&b"h2"[..]));
         Self(Box::new(connection))
     }

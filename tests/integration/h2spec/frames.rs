@@ -15,7 +15,7 @@ const UNKNOWN: u8 = 0x16;
 const NOTHING: [u8; 8] = [0; 8];
 const PAYLOAD: [u8; 8] = *b"h2spec\0\0";
 const MOST: u32 = i32::MAX as u32;
-/// Every setting's size, 6 bytes, and no multiple of it.
+/// One setting and a third of another.
 const NO_MULTIPLE: &[u8] = b"\0\x03\0\0\0\x64\0\x02";
 
 const PROTOCOL: Expected = ConnectionError(PROTOCOL_ERROR);

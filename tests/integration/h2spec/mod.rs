@@ -8,12 +8,11 @@ mod hpack;
 mod messages;
 mod streams;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
 use crate::support::raw_http2::RawHttp2;
-use crate::support::tls::Authority;
+use crate::support::tls::{Authority, TlsConnection};
 use crate::support::{Gateway, Upstream};
 use case::Case;
 
@@ -66,6 +65,9 @@ fn every_case_of_h2spec_passes_over_tls() {
     gateway.run();
     let mut client = authority.client();
     client.alpn_protocols = vec![b"h2".to_vec()];
-    let (client, address): (_, SocketAddr) = (Arc::new(client), gateway.tls_address());
-    all_pass(|| RawHttp2::silent_over_tls(address, "gateway.test", &client));
+    let client = Arc::new(client);
+    all_pass(|| {
+        let connection = TlsConnection::resuming(gateway.tls_address(), "gateway.test", &client);
+        RawHttp2::over_tls(connection.expect("a handshake"))
+    });
 }
