@@ -1,7 +1,10 @@
 //! A stream of HTTP/2 whose client is slow or leaves: what it holds is free again, and no other stream of its connection ends.
 
+use std::thread;
+use std::time::Duration;
+
 use crate::support::raw_http2::{
-    CANCEL, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, RST_STREAM, RawHttp2, WINDOW_UPDATE, frame, head, setting,
+    CANCEL, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, RawHttp2, WINDOW_UPDATE, frame, head, setting,
 };
 use crate::support::{Gate, Gateway, Key, Upstream, eventually};
 
@@ -10,7 +13,7 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 const OK: u8 = 0x88;
 
 /// Two requests at once, each wait for the client short.
-const IMPATIENT: &str = "server = { write_timeout = \"400ms\", body_timeout = \"400ms\" }\nlimits.concurrent = 2\n\
+const IMPATIENT: &str = "server.write_timeout = \"400ms\"\nserver.body_timeout = \"400ms\"\nlimits.concurrent = 2\n\
                          routes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
 
 /// `/held` is answered once the gate is open, `/large` with 1 MiB.
@@ -104,6 +107,44 @@ fn a_connection_without_window_is_used_again_once_it_has_one() {
     eventually("both have ended", || gateway.metric("gateway_requests_in_flight") == 0);
     raw.send([get(5, "/"), give(0, 1000)].concat());
     assert_eq!(next(&mut raw, DATA, 5).payload, b"ok");
+}
+
+/// Asks for 1000 bytes, and has taken 10 of them.
+fn has_taken_some(gateway: &Gateway) -> RawHttp2 {
+    let mut raw = RawHttp2::to(gateway.address(), &setting(INITIAL_WINDOW_SIZE, 10));
+    raw.send(get(1, "/"));
+    assert_eq!(next(&mut raw, DATA, 1).payload.len(), 10);
+    eventually("the gateway has handed it all over", || gateway.metric("gateway_requests_in_flight") == 0);
+    raw
+}
+
+fn thousand() -> Upstream {
+    Upstream::start(|exchange| exchange.answer(200, &[], [b'x'; 1000]))
+}
+
+/// The last piece of an answer is in the gateway's hands no more, and not yet in the client's.
+#[test]
+fn a_drain_waits_for_a_client_that_takes_the_end_of_an_answer_slowly() {
+    let upstream = thousand();
+    let own = "server.drain_timeout = \"1h\"\nroutes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
+    let mut gateway = Gateway::start(upstream.address(), own);
+    let mut raw = has_taken_some(&gateway);
+    gateway.terminate();
+    raw.next_of(GOAWAY).expect("it is told");
+    // Longer than a connection without a request is left open.
+    thread::sleep(Duration::from_secs(3));
+    raw.send(give(1, 1000));
+    let last = next(&mut raw, DATA, 1);
+    assert!(last.payload.len() == 990 && last.has(END_STREAM), "{last:?}");
+    drop(raw);
+    assert!(gateway.wait().success());
+}
+
+#[test]
+fn the_end_of_an_answer_that_is_never_taken_does_not_keep_the_connection() {
+    let upstream = thousand();
+    let gateway = Gateway::start(upstream.address(), &format!("{IMPATIENT}\nserver.idle_timeout = \"1h\""));
+    has_taken_some(&gateway).rest();
 }
 
 fn recorded(gateway: &Gateway) -> Vec<u16> {
