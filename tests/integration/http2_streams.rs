@@ -3,8 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::support::http2::{self, Http2};
 use crate::support::raw_http2::{
-    CANCEL, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, RawHttp2, WINDOW_UPDATE, frame, head, setting,
+    CANCEL, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, RawHttp2, WINDOW_UPDATE, frame, head,
+    setting,
 };
 use crate::support::{Gate, Gateway, Key, Upstream, eventually};
 
@@ -12,6 +14,7 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 /// `:status: 200` as the first field of a head (RFC 7541, appendix A).
 const OK: u8 = 0x88;
 
+const OPEN: &str = "routes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
 /// Two requests at once, each wait for the client short.
 const IMPATIENT: &str = "server.write_timeout = \"400ms\"\nserver.body_timeout = \"400ms\"\nlimits.concurrent = 2\n\
                          routes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
@@ -85,11 +88,12 @@ fn an_upload_that_stalls_is_given_up_and_answered() {
     let upstream = upstream(&gate);
     let gateway = Gateway::start(upstream.address(), IMPATIENT);
     let raw = RawHttp2::to(gateway.address(), &[]);
-    let half = [frame(HEADERS, END_HEADERS, 1, head("POST", "/", &[])), frame(DATA, 0, 1, b"half")].concat();
+    let half = [frame(HEADERS, END_HEADERS, 1, head("POST", "/upload", &[])), frame(DATA, 0, 1, b"half")].concat();
     frees_its_place(&gateway, &gate, raw, &half, |raw| {
         next(raw, HEADERS, 1);
     });
     eventually("it is said to have been too slow", || gateway.log().contains("\"status\":408"));
+    assert!(upstream.requests().iter().all(|seen| seen.target != "/upload" || !seen.complete));
 }
 
 /// What one stream takes of the connection's window and does not give back, the others lack.
@@ -109,6 +113,21 @@ fn a_connection_without_window_is_used_again_once_it_has_one() {
     assert_eq!(next(&mut raw, DATA, 5).payload, b"ok");
 }
 
+/// All windows are open, and the socket is full.
+#[test]
+fn a_client_that_does_not_read_is_let_go() {
+    let upstream = upstream(&Gate::default());
+    let gateway = Gateway::start(upstream.address(), &format!("{OPEN}\nserver.write_timeout = \"400ms\""));
+    let mut raw = RawHttp2::to(gateway.address(), &setting(INITIAL_WINDOW_SIZE, i32::MAX as u32));
+    raw.send(give(0, 1 << 30));
+    (0..60).for_each(|count| assert!(raw.send(get(2 * count + 1, "/large"))));
+    eventually("all are under way", || upstream.requests().len() == 60);
+    eventually("all are given up", || gateway.metric("gateway_requests_in_flight") == 0);
+    let connections = || gateway.metrics().into_iter().find(|(name, _)| name.starts_with("gateway_connections"));
+    eventually("their connection too", || connections().is_some_and(|(_, open)| open == 0));
+    drop(raw);
+}
+
 /// Asks for 1000 bytes, and has taken 10 of them.
 fn has_taken_some(gateway: &Gateway) -> RawHttp2 {
     let mut raw = RawHttp2::to(gateway.address(), &setting(INITIAL_WINDOW_SIZE, 10));
@@ -126,8 +145,7 @@ fn thousand() -> Upstream {
 #[test]
 fn a_drain_waits_for_a_client_that_takes_the_end_of_an_answer_slowly() {
     let upstream = thousand();
-    let own = "server.drain_timeout = \"1h\"\nroutes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
-    let mut gateway = Gateway::start(upstream.address(), own);
+    let mut gateway = Gateway::start(upstream.address(), &format!("{OPEN}\nserver.drain_timeout = \"1h\""));
     let mut raw = has_taken_some(&gateway);
     gateway.terminate();
     raw.next_of(GOAWAY).expect("it is told");
@@ -145,6 +163,78 @@ fn the_end_of_an_answer_that_is_never_taken_does_not_keep_the_connection() {
     let upstream = thousand();
     let gateway = Gateway::start(upstream.address(), &format!("{IMPATIENT}\nserver.idle_timeout = \"1h\""));
     has_taken_some(&gateway).rest();
+}
+
+#[test]
+fn each_stream_has_its_own_deadlines_and_the_others_go_on() {
+    let gate = Gate::default();
+    let upstream = Upstream::start({
+        let gate = gate.clone();
+        move |exchange| match exchange.seen.target.as_str() {
+            "/silent" => gate.wait(),
+            "/stalls" => {
+                exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+                gate.wait();
+            }
+            "/breaks" => {
+                exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+                exchange.close();
+            }
+            _ => {
+                thread::sleep(Duration::from_millis(600));
+                gate.open();
+                exchange.answer(200, &[], "ok");
+            }
+        }
+    });
+    let own = r#"upstreams = [{ name = "app", servers = ["http://{app}"], response_timeout = "300ms", body_timeout = "300ms" }]
+        routes = [{ path = "/", upstream = "app", auth = "none" },
+                  { path = "/slow", upstream = "app", auth = "none", timeouts = { response = "10s" } }]"#;
+    let gateway = Gateway::start(upstream.address(), own);
+    let paths = ["/silent", "/stalls", "/breaks", "/slow"];
+    let requests = paths.map(|path| http2::empty(http2::get(path)));
+    let answers = Http2::to(gateway.address()).ask_all(requests.into());
+    let [silent, stalls, breaks, slow] = answers.try_into().expect("four answers");
+    assert_eq!(silent.expect("an answer").status, 504);
+    assert!(stalls.is_err() && breaks.is_err(), "they look whole");
+    assert_eq!(slow.expect("an answer").body, "ok");
+}
+
+#[test]
+fn a_stream_that_is_taken_slowly_is_not() {
+    const SIZE: usize = 256 << 10;
+    let upstream = Upstream::start(|exchange| exchange.answer(200, &[], vec![b'x'; SIZE]));
+    let gateway = Gateway::start(upstream.address(), &format!("{OPEN}\nserver.write_timeout = \"500ms\""));
+    let mut raw = RawHttp2::to(gateway.address(), &[]);
+    // The first 64 KiB, which every window has, and the rest piece by piece.
+    let more = (16_u32 << 10).to_be_bytes();
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, head("GET", "/", &[])));
+    for _ in 0..SIZE / (16 << 10) {
+        thread::sleep(Duration::from_millis(150));
+        raw.send([frame(WINDOW_UPDATE, 0, 0, more), frame(WINDOW_UPDATE, 0, 1, more)].concat());
+    }
+    let mut taken = 0;
+    while taken < SIZE {
+        let frame = raw.next().expect("the answer goes on");
+        assert_ne!(frame.kind, RST_STREAM);
+        taken += if frame.kind == DATA { frame.payload.len() } else { 0 };
+    }
+}
+
+#[test]
+fn a_stream_that_its_client_resets_frees_the_upstream() {
+    let left = Gate::default();
+    let upstream = Upstream::that_is_left(&left);
+    let gateway = Gateway::start(upstream.address(), OPEN);
+    let mut raw = RawHttp2::to(gateway.address(), &[]);
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, head("GET", "/", &[])));
+    raw.next_of(DATA).expect("the answer begins");
+    raw.send(frame(RST_STREAM, 0, 1, 8_u32.to_be_bytes()));
+    eventually("it is over", || gateway.metric("gateway_requests_in_flight") == 0);
+    left.wait();
+    eventually("it is logged", || gateway.log().contains("\"status\":499"));
+    raw.send(frame(PING, 0, 0, b"12345678"));
+    assert_eq!(raw.next_of(PING).expect("the connection goes on").payload, b"12345678");
 }
 
 fn recorded(gateway: &Gateway) -> Vec<u16> {
