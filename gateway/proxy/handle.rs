@@ -271,7 +271,7 @@ fn made_up_id() -> HeaderValue {
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(fastrand::u128(..).to_ne_bytes()) {
         *pair = HEX[usize::from(byte)];
     }
-    HeaderValue::from_bytes(&digits).expect("hex digits are a value")
+    HeaderValue::from_maybe_shared(Bytes::from_owner(digits)).expect("hex digits are a value")
 }
 
 /// Returns the bytes of all header names and values together.
