@@ -16,7 +16,7 @@ use crate::support::tls::{Authority, TlsConnection};
 use crate::support::{Gateway, Upstream};
 use case::Case;
 
-/// 146, and the strict one among them, and one that came later.
+/// 146, the strict one, and one that came later.
 const CASES: usize = 148;
 
 fn cases() -> Vec<Case> {
