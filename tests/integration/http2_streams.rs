@@ -16,7 +16,7 @@ const OK: u8 = 0x88;
 
 const OPEN: &str = "routes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
 /// Two requests at once, each wait for the client short.
-const IMPATIENT: &str = "server.write_timeout = \"400ms\"\nserver.body_timeout = \"400ms\"\nlimits.concurrent = 2\n\
+const IMPATIENT: &str = "server.write_timeout = \"1500ms\"\nserver.body_timeout = \"1500ms\"\nlimits.concurrent = 2\n\
                          routes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
 
 /// `/held` is answered once the gate is open, `/large` with 1 MiB.
