@@ -40,7 +40,7 @@ pub async fn handle(
     client.begin();
     let live = worker.live.load();
     let request_id = request_id(request.headers());
-    let record = Record::open(&worker, &client, request.method(), request.uri(), request_id.clone());
+    let record = Record::open(&worker, &client, &live, &request, request_id.clone());
     let answered_at = record.arrived.wall;
     let mut exchange = Exchange {
         worker: &worker,
