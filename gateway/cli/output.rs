@@ -18,6 +18,10 @@ impl Output {
         Self { json }
     }
 
+    pub fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints `answer` as one line of JSON, or the text that says the same to people.
     pub fn print(self, answer: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
         let line = match self.json {
@@ -55,6 +59,11 @@ pub fn time(instant: Timestamp) -> String {
 
 pub fn time_or(instant: Option<Timestamp>, none: &str) -> String {
     instant.map_or_else(|| none.to_owned(), time)
+}
+
+/// To a tenth.
+pub fn milliseconds(milliseconds: f64) -> String {
+    format!("{milliseconds:.1}")
 }
 
 /// `1 row`, `2 rows`

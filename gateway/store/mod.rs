@@ -9,6 +9,7 @@ mod questions;
 pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod testing;
+mod usage_reports;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::model::timestamp::Timestamp;
 
 pub use feed::{Change, ChangeFeed, News};
 pub use questions::Store;
+pub use usage_reports::{AddressUsage, EndpointUsage, StatusUsage, UsageBreakdown, UsageFilter, UsageRow, UsageStep, UsageSums};
 
 /// Why a question to the store has no answer. "Not found" is an answer, not an error.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::{
     GatewayReport, JournalPosition, KeyChanges, KeyFilter, KeyListing, KeyUsage, MigrationStatus, NewSecret, Rotated, StoreError,
+    UsageBreakdown, UsageFilter, UsageRow, UsageStep,
 };
 use crate::config::{self, StoreUrl};
 use crate::model::ids::KeyId;
@@ -95,6 +98,12 @@ questions! {
     touch_last_used(used: Vec<(KeyId, Timestamp)>) -> ();
     /// The keys with the most requests since then, the most active first.
     usage_top(since: Timestamp, limit: usize) -> Vec<KeyUsage>;
+    /// What was requested in each step of time, whole seconds counted from the epoch. Steps without requests are left out.
+    usage_series(filter: &UsageFilter, step: Duration) -> Vec<UsageStep>;
+    /// Of each list but the status codes at most so many.
+    usage_breakdown(filter: &UsageFilter, most: usize) -> UsageBreakdown;
+    /// Hands the rows over page by page, by time. Ends early, in order, when nobody takes them any more.
+    export_usage(filter: &UsageFilter, pages: mpsc::Sender<Vec<UsageRow>>) -> ();
     count_usage_before(before: Timestamp) -> u64;
     /// Makes what the rows of the days to come will need.
     make_room_for_usage(now: Timestamp) -> ();

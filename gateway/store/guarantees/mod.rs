@@ -6,3 +6,4 @@ mod key_changes;
 mod keys;
 mod leases;
 pub(super) mod usage;
+mod usage_reports;

@@ -13,6 +13,7 @@ mod record;
 mod servers;
 mod tls;
 mod usage;
+mod usage_reports;
 mod values;
 
 pub use feed::PostgresFeed;

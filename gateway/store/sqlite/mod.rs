@@ -13,6 +13,7 @@ mod record;
 #[cfg(test)]
 pub(crate) mod testing;
 mod usage;
+mod usage_reports;
 
 pub use connections::SqliteStore;
 pub use feed::SqliteFeed;

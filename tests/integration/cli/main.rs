@@ -7,3 +7,4 @@ mod failures;
 mod keys;
 mod place;
 mod tables;
+mod usage;
