@@ -19,7 +19,7 @@ use super::forward::Passage;
 use super::record::Record;
 use super::request_headers::X_REQUEST_ID;
 use super::worker::{Live, RouteFacts, Worker};
-use super::{cors, fixed, framing, headers, respond, target};
+use super::{cors, fixed, framing, grpc, headers, respond, target};
 use crate::auth::{self, extract, known_key::KnownKey};
 use crate::client_address::{client_address, is_trusted};
 use crate::config::{Action, Auth, Route, Scheme, Server};
@@ -53,15 +53,19 @@ pub async fn handle(
     };
     let origin = request.headers().get(ORIGIN).cloned();
     let has_body = !request.body().is_end_stream();
+    let is_grpc = grpc::is_grpc(request.headers());
 
-    let mut response = match exchange.answer(request).await {
-        Ok(response) => response,
-        Err(failure) => exchange.refuse(&failure, has_body),
+    let (mut response, failure) = match exchange.answer(request).await {
+        Ok(response) => (response, None),
+        Err(failure) => (exchange.refuse(&failure, has_body), Some(failure)),
     };
 
     exchange.finish_headers(response.headers_mut(), origin.as_ref(), request_id);
     exchange.close_own(&response);
-    Ok(response)
+    Ok(match failure.filter(|_| is_grpc) {
+        Some(failure) => grpc::answer(&failure, response.into_parts().0.headers),
+        None => response,
+    })
 }
 
 /// One request on its way.

@@ -12,6 +12,7 @@ mod drain;
 mod forwarded;
 mod framing;
 mod full_disk;
+mod grpc;
 mod harness;
 mod http2;
 mod identity;
