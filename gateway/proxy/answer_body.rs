@@ -16,7 +16,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::record::Record;
 use crate::observe::metrics::UpstreamResult;
-use crate::upstream::http1::{Download, ExchangeError};
+use crate::upstream::exchange::{Download, ExchangeError};
 use crate::upstream::seat::Seat;
 
 #[expect(

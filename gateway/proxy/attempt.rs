@@ -14,8 +14,9 @@ use super::worker::Worker;
 use crate::clock;
 use crate::config::Forward;
 use crate::upstream::balance::Servers;
-use crate::upstream::connect::{self, ConnectError};
-use crate::upstream::http1::{Connection, Download, ExchangeError, Head, Outgoing};
+use crate::upstream::connect::ConnectError;
+use crate::upstream::exchange::{Connection, Download, ExchangeError};
+use crate::upstream::http1::{Head, Outgoing};
 use crate::upstream::request_body::{End, Upload};
 use crate::upstream::retry::{self, Failed, Next};
 use crate::upstream::seat::Seat;
@@ -32,6 +33,8 @@ pub struct Sending {
     pub request: Outgoing,
     /// How the body goes; `None` without one.
     pub upload: Option<Arc<Upload>>,
+    /// It asks for a WebSocket, which is no business of HTTP/2.
+    pub for_upgrade: bool,
 }
 
 /// Why one attempt did not end with an answer.
@@ -53,7 +56,7 @@ pub async fn forward(
     let mut seat = candidates.next().expect("an upstream has a server");
     let mut pooled = true;
     loop {
-        let miss = match attempt(client, &seat, forward, &mut sending, pooled).await {
+        let miss = match attempt(worker, client, &seat, forward, &mut sending, pooled).await {
             Ok((head, connection)) => {
                 let download = Download::new(&head, connection, sending.request);
                 let download = download.map_err(|malformed| Failure::UpstreamProtocol(malformed.0))?;
@@ -78,6 +81,7 @@ pub async fn forward(
 }
 
 async fn attempt(
+    worker: &Worker,
     client: &Client,
     seat: &Seat,
     forward: &Forward,
@@ -85,12 +89,18 @@ async fn attempt(
     pooled: bool,
 ) -> Result<(Head, Connection), Miss> {
     let now = clock::monotonic();
-    let lent = if pooled { seat.lend(now) } else { None };
+    let for_upgrade = sending.for_upgrade;
+    if for_upgrade && !seat.server.address.takes_upgrades() {
+        let failure = Failure::UpstreamProtocol("a WebSocket was asked of a server that speaks HTTP/2");
+        return Err(Miss { failed: Failed::Connect, failure, reused: false });
+    }
+    let lent = if pooled { seat.lend(now, for_upgrade) } else { None };
     let reused = lent.is_some();
     let (mut connection, since) = if let Some(connection) = lent {
         (connection, now)
     } else {
-        let connected = connect::connect(&seat.server, forward.upstream.connect_timeout).await;
+        // In a box, since it is large and rare: every request would carry its size.
+        let connected = Box::pin(seat.connect(forward.upstream.connect_timeout, for_upgrade, &worker.tasks)).await;
         (connected.map_err(|error| not_connected(&error))?, clock::monotonic())
     };
     client.await_head(since, forward.response_timeout);
@@ -98,7 +108,12 @@ async fn attempt(
     client.upstream_has_spoken();
     match answered {
         Ok(head) => Ok((head, connection)),
-        Err((failed, failure)) => Err(Miss { failed, failure, reused }),
+        Err((failed, failure)) => {
+            if failure == Failure::UpstreamTimeout {
+                connection.retire();
+            }
+            Err(Miss { failed, failure, reused })
+        }
     }
 }
 
@@ -117,7 +132,7 @@ async fn send(
     patience: Duration,
     sending: &mut Sending,
 ) -> Result<Head, (Failed, Failure)> {
-    let Sending { request, upload } = sending;
+    let Sending { request, upload, .. } = sending;
     poll_fn(|context| {
         if let Poll::Ready(answered) = connection.poll_answer(request, context) {
             return Poll::Ready(answered.map_err(|error| missed(&error)));
@@ -143,6 +158,7 @@ fn missed(error: &ExchangeError) -> (Failed, Failure) {
         ExchangeError::NotSent(_) => (Failed::NotSent, Failure::UpstreamUnreachable),
         ExchangeError::NoAnswer(_) => (Failed::NoAnswer, Failure::UpstreamUnreachable),
         ExchangeError::BrokeOff(_) => (Failed::BadAnswer, Failure::UpstreamProtocol("the answer's head broke off")),
+        ExchangeError::Reset(_) => (Failed::BadAnswer, Failure::UpstreamProtocol("the stream was reset")),
         ExchangeError::Malformed(malformed) => (Failed::BadAnswer, Failure::UpstreamProtocol(malformed.0)),
         ExchangeError::RequestBody(body) => (Failed::BadAnswer, ended_as(body.0)),
     }

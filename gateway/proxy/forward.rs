@@ -84,7 +84,7 @@ impl Passage<'_> {
         };
         headers.write(&mut head);
         let (body, upload) = self.body(request.into_body(), &live.reserved).unzip();
-        Sending { request: Outgoing::new(head, body), upload }
+        Sending { request: Outgoing::new(head, body), upload, for_upgrade: self.websocket }
     }
 
     fn body(&self, incoming: Incoming, reserved: &Arc<ReservedHeaders>) -> Option<(RequestBody, Arc<Upload>)> {

@@ -13,6 +13,7 @@ mod forwarded;
 mod framing;
 mod full_disk;
 mod grpc;
+mod grpc_peers;
 mod harness;
 mod http2;
 mod identity;

@@ -12,9 +12,9 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use tokio_util::io::poll_read_buf;
 
-use super::ExchangeError;
 use super::outgoing::{Outgoing, SendError};
 use super::parse::{self, Head};
+use crate::upstream::exchange::ExchangeError;
 use crate::upstream::stream::Stream;
 
 /// What is made room for at once, in bytes; at least half of it is there for each read.

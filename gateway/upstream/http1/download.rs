@@ -11,7 +11,8 @@ use super::connection::Connection;
 use super::decode::{Decoded, Decoder};
 use super::outgoing::{Outgoing, SendError};
 use super::parse::Head;
-use super::{ExchangeError, Malformed, framing};
+use super::{Malformed, framing};
+use crate::upstream::exchange::ExchangeError;
 
 pub struct Download {
     /// Gone once it was taken back.

@@ -13,32 +13,12 @@ mod parse;
 #[cfg(test)]
 mod readings;
 
-use std::io;
-
 pub use connection::Connection;
 pub use download::Download;
 pub use encode::RequestHead;
 pub use framing::is_chunked;
 pub use outgoing::Outgoing;
 pub use parse::Head;
-
-use super::request_body::BodyError;
-
-/// Why an exchange has no answer, or only the beginning of one.
-#[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
-    #[error("nothing could be sent: {0}")]
-    NotSent(io::Error),
-    /// Not one byte of one.
-    #[error("the connection ended without an answer: {0}")]
-    NoAnswer(io::Error),
-    #[error("the answer broke off: {0}")]
-    BrokeOff(io::Error),
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    #[error(transparent)]
-    RequestBody(#[from] BodyError),
-}
 
 /// An answer that is no HTTP, or could be read in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -61,6 +61,20 @@ impl Outgoing {
         &self.method
     }
 
+    /// As it goes over the wire.
+    pub(in crate::upstream) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    pub(in crate::upstream) fn has_body(&self) -> bool {
+        self.upload.is_some()
+    }
+
+    /// The body, to be sent in another protocol.
+    pub(in crate::upstream) fn take_body(&mut self) -> Option<RequestBody> {
+        self.upload.take().map(|upload| upload.body)
+    }
+
     /// Bytes of it may have arrived.
     pub fn is_begun(&self) -> bool {
         self.written > 0
