@@ -16,6 +16,7 @@ mod grpc;
 mod grpc_peers;
 mod harness;
 mod http2;
+mod http2_upstreams;
 mod identity;
 mod leases;
 mod least_rights;

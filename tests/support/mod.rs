@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod front;
 pub mod gateway;
 pub mod http2;
+pub mod http2_upstream;
 pub mod ports;
 pub mod postgres;
 pub mod redis;

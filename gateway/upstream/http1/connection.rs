@@ -219,7 +219,7 @@ mod tests {
                 ExchangeError::NoAnswer(_) => "no answer",
                 ExchangeError::BrokeOff(_) => "broke off",
                 ExchangeError::Malformed(_) => "malformed",
-                ExchangeError::RequestBody(_) => "body",
+                ExchangeError::Reset(_) | ExchangeError::RequestBody(_) => "of another kind",
             };
             assert_eq!(came, told, "{said:?}");
         }
