@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::failure::Failure;
@@ -35,6 +35,15 @@ pub struct Sending {
     pub upload: Option<Arc<Upload>>,
     /// It asks for a WebSocket, which is no business of HTTP/2.
     pub for_upgrade: bool,
+    /// When the client gives it up, by its own word.
+    pub deadline: Option<Instant>,
+}
+
+impl Sending {
+    /// Nobody waits for its answer any more.
+    fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
 }
 
 /// Why one attempt did not end with an answer.
@@ -103,13 +112,13 @@ async fn attempt(
         let connected = Box::pin(seat.connect(forward.upstream.connect_timeout, for_upgrade, &worker.tasks)).await;
         (connected.map_err(|error| not_connected(&error))?, clock::monotonic())
     };
-    client.await_head(since, forward.response_timeout);
+    await_head(client, since, forward.response_timeout, sending.deadline);
     let answered = send(&mut connection, client, forward.response_timeout, sending).await;
     client.upstream_has_spoken();
     match answered {
         Ok(head) => Ok((head, connection)),
         Err((failed, failure)) => {
-            if failure == Failure::UpstreamTimeout {
+            if failure == Failure::UpstreamTimeout && !sending.is_late(clock::monotonic()) {
                 connection.retire();
             }
             Err(Miss { failed, failure, reused })
@@ -125,6 +134,12 @@ fn not_connected(error: &ConnectError) -> Miss {
     Miss { failed: Failed::Connect, failure, reused: false }
 }
 
+/// For so long from `since` on, and no longer than the client waits.
+fn await_head(client: &Client, since: Instant, patience: Duration, deadline: Option<Instant>) {
+    let left = deadline.map_or(patience, |deadline| deadline.saturating_duration_since(since).min(patience));
+    client.await_head(since, left.max(Duration::from_millis(1)));
+}
+
 /// The upstream's time begins when it has the whole request: again with each byte of it.
 async fn send(
     connection: &mut Connection,
@@ -132,18 +147,17 @@ async fn send(
     patience: Duration,
     sending: &mut Sending,
 ) -> Result<Head, (Failed, Failure)> {
-    let Sending { request, upload, .. } = sending;
     poll_fn(|context| {
-        if let Poll::Ready(answered) = connection.poll_answer(request, context) {
+        if let Poll::Ready(answered) = connection.poll_answer(&mut sending.request, context) {
             return Poll::Ready(answered.map_err(|error| missed(&error)));
         }
         if !client.head_is_overdue() {
             return Poll::Pending;
         }
         let now = clock::monotonic();
-        match upload.as_deref().map(|upload| upload.upstream_silence(now)) {
-            Some(silence) if silence < patience => {
-                client.await_head(now.checked_sub(silence).unwrap_or(now), patience);
+        match sending.upload.as_deref().map(|upload| upload.upstream_silence(now)) {
+            Some(silence) if silence < patience && !sending.is_late(now) => {
+                await_head(client, now.checked_sub(silence).unwrap_or(now), patience, sending.deadline);
                 Poll::Pending
             }
             _ => Poll::Ready(Err((Failed::BadAnswer, Failure::UpstreamTimeout))),

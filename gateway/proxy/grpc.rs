@@ -3,6 +3,8 @@
 //! What must stay true here: an answer of ours to a gRPC request has no body: its status stands in its only head, where a
 //! client looks for it.
 
+use std::time::{Duration, Instant};
+
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -14,6 +16,7 @@ use super::respond;
 const GRPC: &str = "application/grpc";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// All but visible ASCII, and `%` itself.
 const NO_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
@@ -23,6 +26,27 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes) else { return false };
     let (start, rest) = kind.split_at(kind.len().min(GRPC.len()));
     start.eq_ignore_ascii_case(GRPC.as_bytes()) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+}
+
+/// Until when the client of a call that arrived at `arrived` waits for its answer; `None` where it did not say.
+pub fn deadline(headers: &HeaderMap, arrived: Instant) -> Option<Instant> {
+    arrived.checked_add(timeout(headers.get(GRPC_TIMEOUT)?.as_bytes())?)
+}
+
+/// One to eight digits and a unit.
+fn timeout(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last().filter(|(_, digits)| digits.len() <= 8)?;
+    let is_number = digits.iter().all(u8::is_ascii_digit);
+    let count: u64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
+    match unit {
+        b'H' => Some(Duration::from_secs(count * 3600)),
+        b'M' => Some(Duration::from_secs(count * 60)),
+        b'S' => Some(Duration::from_secs(count)),
+        b'm' => Some(Duration::from_millis(count)),
+        b'u' => Some(Duration::from_micros(count)),
+        b'n' => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
 }
 
 /// The same refusal for a gRPC client; `headers` are those of the answer that others would get.
@@ -79,6 +103,18 @@ mod tests {
             assert!(!is_grpc(&headers(kind)), "{kind}");
         }
         assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_timeout_is_digits_and_a_unit() {
+        for (text, millis) in
+            [("5S", 5000), ("0m", 0), ("1H", 3_600_000), ("2M", 120_000), ("99999999u", 99_999), ("1000000n", 1)]
+        {
+            assert_eq!(timeout(text.as_bytes()).map(|timeout| timeout.as_millis()), Some(millis), "{text}");
+        }
+        for text in ["", "S", "5", "5s", "-1S", "+1S", "123456789S", "1 S", "1.5S"] {
+            assert_eq!(timeout(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

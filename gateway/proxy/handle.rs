@@ -47,13 +47,13 @@ pub async fn handle(
         client: &client,
         live: &live,
         record: Some(record),
+        is_grpc: grpc::is_grpc(request.headers()),
         route: None,
         admitted: None,
         answered_at,
     };
     let origin = request.headers().get(ORIGIN).cloned();
     let has_body = !request.body().is_end_stream();
-    let is_grpc = grpc::is_grpc(request.headers());
 
     let (mut response, failure) = match exchange.answer(request).await {
         Ok(response) => (response, None),
@@ -62,7 +62,7 @@ pub async fn handle(
 
     exchange.finish_headers(response.headers_mut(), origin.as_ref(), request_id);
     exchange.close_own(&response);
-    Ok(match failure.filter(|_| is_grpc) {
+    Ok(match failure.filter(|_| exchange.is_grpc) {
         Some(failure) => grpc::answer(&failure, response.into_parts().0.headers),
         None => response,
     })
@@ -75,6 +75,7 @@ pub(super) struct Exchange<'a> {
     pub live: &'a Live,
     /// Goes with the body of an answer that streams.
     pub record: Option<Box<Record>>,
+    pub is_grpc: bool,
     route: Option<&'a Route>,
     /// The key, and what it may still do.
     pub admitted: Option<(Arc<KnownKey>, Option<Quota>)>,

@@ -1,6 +1,12 @@
 //! The gateway's own answers in the words of gRPC.
 
+use std::time::Duration;
+
+use hokusai_gateway::clock;
+use http_body_util::Full;
+
 use crate::support::http2::{Answer, Http2, empty};
+use crate::support::http2_upstream::{Call, Http2Upstream};
 use crate::support::{Gateway, Upstream, begin_within_an_hour, eventually};
 
 fn call(path: &str) -> http::request::Builder {
@@ -35,6 +41,28 @@ fn a_refusal_is_told_in_one_head_and_recorded_as_what_it_is() {
         eventually("it is logged", || gateway.log().contains(&format!("\"status\":{status}")));
     }
     assert_eq!(gateway.metric("gateway_requests_total{route=\"/app\",method=\"POST\",status=\"401\"}"), 1);
+}
+
+#[test]
+fn a_deadline_that_has_passed_is_answered_and_the_connection_serves_on() {
+    let upstream = Http2Upstream::start(|mut call: Call| async move {
+        match call.path() {
+            "/hang" => drop(call.left().await),
+            _ => call.answer("ok"),
+        }
+    });
+    let settings = "upstreams = [{ name = \"app\", servers = [\"h2c://{app}\"] }]\nserver.workers = 1\n\
+                    routes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
+    let gateway = Gateway::start(upstream.address(), settings);
+    let http2 = Http2::to(gateway.address());
+    let began = clock::monotonic();
+    let hang = call("/hang").header("grpc-timeout", "300m").body(Full::from("message")).expect("a request");
+    assert_told(&http2.ask(hang), "4", "The server behind the gateway did not answer in time.");
+    let took = clock::monotonic().duration_since(began);
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(upstream.requests()[0].headers["grpc-timeout"], "300m");
+    assert_eq!(http2.ask(empty(call("/"))).body, "ok");
+    assert_eq!(upstream.connections(), 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@ Usage: grpc_client.py HOST:PORT KEY SCENARIO. Fails with an exception where some
 
 import queue
 import sys
+import time
 
 import grpc
 
@@ -51,10 +52,11 @@ class Outbox:
 
 
 def expect(status, call):
+    """This status, or any where there is none."""
     try:
         call()
     except grpc.RpcError as error:
-        assert error.code() == status, error
+        assert status in (None, error.code()), error
         return error
     raise AssertionError(f"no error, but {status} was expected")
 
@@ -106,6 +108,37 @@ def bidirectional(peer):
         assert next(replies) == b"re: " + message
     outbox.end()
     assert list(replies) == []
+
+
+def pause(peer):
+    """Longer than a body may; and whoever is silent, the other side is not."""
+    outbox = Outbox()
+    replies = peer.call("stream_stream", "Chat", iter(outbox))
+    for message in (b"a", b"b"):
+        outbox.send(message)
+        assert next(replies) == b"re: " + message
+        time.sleep(0.6)
+    outbox.end()
+    assert list(replies) == []
+    outbox = Outbox()
+    answer = peer.channel.stream_unary("/test.Peer/Collect").future(iter(outbox), timeout=PATIENCE, metadata=peer.metadata)
+    for _ in range(8):
+        outbox.send(b"x")
+        time.sleep(0.25)
+    outbox.end()
+    assert answer.result() == b" ".join([b"x"] * 8)
+    assert list(peer.call("stream_stream", "Tick", iter(Outbox()))) == [b"tick"] * 8
+
+
+def silence(peer):
+    """Of both sides, after a message each way."""
+    outbox = Outbox()
+    replies = peer.call("stream_stream", "Chat", iter(outbox))
+    outbox.send(b"a")
+    assert next(replies) == b"re: a"
+    began = time.monotonic()
+    error = expect(None, lambda: next(replies))
+    assert error.code() != grpc.StatusCode.DEADLINE_EXCEEDED and time.monotonic() - began < PATIENCE / 2, error
 
 
 def failure(peer):

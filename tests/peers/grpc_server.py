@@ -6,6 +6,7 @@ Messages are bytes: no schema is needed. Ends when its standard input does.
 
 import sys
 import threading
+import time
 from concurrent import futures
 
 import grpc
@@ -37,7 +38,8 @@ def echo(message, context):
 
 
 def collect(messages, context):
-    """Joins what comes, and tells of each as it does."""
+    """Joins what comes, and tells of each as it does. Its head goes out at once."""
+    context.send_initial_metadata(())
     received = []
     for message in messages:
         received.append(message)
@@ -55,6 +57,13 @@ def count(message, context):
 def chat(messages, context):
     for message in messages:
         yield b"re: " + message
+
+
+def tick(messages, context):
+    """Two seconds of messages, whatever the client says."""
+    for _ in range(8):
+        time.sleep(0.25)
+        yield b"tick"
 
 
 def fail(message, context):
@@ -95,6 +104,7 @@ HANDLERS = {
     "Collect": grpc.stream_unary_rpc_method_handler(collect),
     "Count": grpc.unary_stream_rpc_method_handler(count),
     "Chat": grpc.stream_stream_rpc_method_handler(chat),
+    "Tick": grpc.stream_stream_rpc_method_handler(tick),
     "Fail": grpc.unary_unary_rpc_method_handler(fail),
     "BreakOff": grpc.unary_stream_rpc_method_handler(break_off),
     "Hang": grpc.unary_unary_rpc_method_handler(hang),
