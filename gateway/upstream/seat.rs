@@ -32,7 +32,7 @@ pub struct Seat {
     pub server: Arc<Server>,
     /// `None` once a reload has taken the server away.
     open: Mutex<Option<Open>>,
-    /// What the server speaks by the last connection; none is waited for that could not be shared.
+    /// The last connection that was made is shared. Where it is not, nobody waits for another's.
     is_shared: AtomicBool,
     /// Held while a connection is made that will be shared. With the last that did not come to be, and when.
     turn: AsyncMutex<Option<(Instant, Arc<ConnectError>)>>,
@@ -123,8 +123,10 @@ impl Seat {
 
     async fn make(&self, limit: Duration, for_upgrade: bool, tasks: &Tasks) -> Result<Connection, Arc<ConnectError>> {
         let made = connect(&self.server, limit, for_upgrade, tasks).await?;
+        if !for_upgrade {
+            self.is_shared.store(matches!(made, Connection::Http2(_)), Ordering::Relaxed);
+        }
         if let Connection::Http2(exchange) = &made {
-            self.is_shared.store(true, Ordering::Relaxed);
             let connection = Arc::clone(exchange.connection());
             if let Some(Open { shared, .. }) = self.open().as_mut() {
                 shared.push(Shared { connection, used: clock::monotonic() });

@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
+use hokusai_gateway::clock;
 use http_body_util::Full;
 use tokio::sync::Semaphore;
 
@@ -123,6 +125,24 @@ fn what_a_server_refused_unseen_goes_out_again_unless_its_body_has_gone() {
             match call.path() {
                 "/first" => call.answer("ok"),
                 _ if call.connection == 1 => call.reset(Reason::REFUSED_STREAM),
+                _ => call.answer("ok"),
+            }
+        });
+        let gateway = before(&upstream, "");
+        assert_eq!(gateway.ask(&Request::get("/first")).status, 200);
+        assert_eq!(gateway.ask(&request).status, status, "{request:?}");
+        assert_eq!(upstream.connections(), connections, "{request:?}");
+    }
+}
+
+#[test]
+fn what_may_have_arrived_goes_out_again_only_where_that_does_no_harm() {
+    for (request, status, connections) in
+        [(Request::get("/"), 200, 2), (Request::new("POST", "/"), 502, 1), (Request::post("/", "x"), 502, 1)]
+    {
+        let upstream = Http2Upstream::start(|call: Call| async move {
+            match call.path() {
+                "/" if call.connection == 1 => call.hang_up(),
                 _ => call.answer("ok"),
             }
         });
@@ -263,6 +283,43 @@ fn a_server_that_is_too_slow_is_given_up_and_asked_on_another_connection() {
     assert_eq!(upstream.connections(), 2, "it has answered here");
 }
 
+/// Each would wait for the next one's, one after the other.
+#[test]
+fn those_who_wait_for_a_connection_that_does_not_come_to_be_wait_once() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("it is bound");
+    let own = "upstreams = [{ name = \"app\", servers = [\"h2c://{app}\"], connect_timeout = \"500ms\" }]\nserver.workers = 1\n";
+    let gateway = Gateway::start(address, &format!("{own}{OPEN}"));
+    let began = clock::monotonic();
+    let answers = Http2::to(gateway.address()).ask_all((0..20).map(|_| empty(get("/"))).collect());
+    let took = clock::monotonic().duration_since(began);
+    assert!(answers.into_iter().all(|answer| answer.is_ok_and(|answer| answer.status == 504)));
+    assert!(took >= Duration::from_millis(500) && took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn an_early_answer_is_whole_though_the_upload_is_not() {
+    let upstream = Http2Upstream::start(|call: Call| async move { call.answer("enough") });
+    let gateway = before(&upstream, "");
+    let mut connection = gateway.connect();
+    connection.send("POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 10000000\r\n\r\nabc");
+    let answer = connection.response();
+    assert_eq!((answer.text().as_str(), answer.complete), ("enough", true));
+    assert_eq!(gateway.ask(&Request::get("/")).text(), "enough");
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn early_hints_are_left_out_whole() {
+    let upstream = Http2Upstream::start(|mut call: Call| async move {
+        call.early_hints();
+        call.answer("ok");
+    });
+    let gateway = before(&upstream, "");
+    let answer = gateway.ask(&Request::get("/"));
+    assert_eq!((answer.status, answer.text().as_str(), answer.header("link")), (200, "ok", None));
+}
+
 #[test]
 fn a_client_that_does_not_read_holds_up_nobody_else() {
     const SIZE: usize = 4 << 20;
@@ -333,6 +390,21 @@ fn a_websocket_goes_where_http1_is_spoken() {
     authority.write(gateway.folder(), "ca.pem");
     gateway.run();
     expect_tunnel(&gateway);
+}
+
+#[test]
+fn a_client_that_waits_to_be_asked_for_its_upload_is_asked() {
+    let upstream = Http2Upstream::start(|mut call: Call| async move {
+        let (body, _) = call.body().await.expect("it comes to its end");
+        call.answer(body);
+    });
+    let gateway = before(&upstream, "");
+    let mut connection = gateway.connect();
+    connection.send("POST / HTTP/1.1\r\nHost: gateway.test\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    assert_eq!(connection.head().0, 100);
+    connection.send("abc");
+    assert_eq!(connection.response().text(), "abc");
+    assert!(!upstream.requests()[0].headers.contains_key("expect"));
 }
 
 #[test]

@@ -30,7 +30,14 @@ pub struct Call {
     /// Which connection, counted from 1.
     pub connection: usize,
     respond: SendResponse<Bytes>,
-    end: Arc<Notify>,
+    ends: Arc<Ends>,
+}
+
+/// How a script ends its connection.
+#[derive(Default)]
+struct Ends {
+    goes_away: Notify,
+    hangs_up: Notify,
 }
 
 impl Http2Upstream {
@@ -94,19 +101,20 @@ async fn serve<F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let Ok(mut http) = server::Builder::new().max_concurrent_streams(streams).handshake(stream).await else { return };
-    let (end, mut running) = (Arc::new(Notify::new()), JoinSet::new());
+    let (ends, mut running) = (Arc::<Ends>::default(), JoinSet::new());
     loop {
         let accepted = tokio::select! {
             accepted = http.accept() => accepted,
-            () = end.notified() => {
+            () = ends.goes_away.notified() => {
                 http.graceful_shutdown();
                 continue;
             }
+            () = ends.hangs_up.notified() => return,
         };
         let Some(Ok((request, respond))) = accepted else { return };
         let (head, body) = request.into_parts();
         requests.lock().expect("nothing panics while it holds them").push(head.clone());
-        running.spawn(script(Call { head, body, connection, respond, end: Arc::clone(&end) }));
+        running.spawn(script(Call { head, body, connection, respond, ends: Arc::clone(&ends) }));
     }
 }
 
@@ -154,6 +162,16 @@ impl Call {
 
     /// Tells the gateway that this connection takes no more.
     pub fn go_away(&self) {
-        self.end.notify_one();
+        self.ends.goes_away.notify_one();
+    }
+
+    /// Ends this connection without a word.
+    pub fn hang_up(&self) {
+        self.ends.hangs_up.notify_one();
+    }
+
+    pub fn early_hints(&mut self) {
+        let hints = Response::builder().status(103).header("link", "</a>").body(()).expect("a head");
+        self.respond.send_informational(hints).expect("the gateway waits for an answer");
     }
 }
