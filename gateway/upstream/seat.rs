@@ -166,6 +166,7 @@ impl Seat {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
 
@@ -207,6 +208,62 @@ mod tests {
         let (connection, _far) = connection(clock::monotonic()).await;
         seat.give_back(connection);
         assert!(seat.lend(clock::monotonic() + IDLE_LIMIT, false).is_none());
+    }
+
+    /// A server that takes so many streams at once, and ends when its connection does.
+    async fn http2_server(listener: TcpListener, streams: u32) {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut http = h2::server::Builder::new().max_concurrent_streams(streams).handshake::<_, Bytes>(stream).await.unwrap();
+        while let Some(Ok(_)) = http.accept().await {}
+    }
+
+    async fn make_shared(seat: &Seat, streams: u32, tasks: &Tasks) -> Connection {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tasks.spawn(http2_server(listener, streams));
+        let exchange = http2::Connection::open(Stream::Tcp(stream), tasks).await.unwrap();
+        let connection = Arc::clone(exchange.connection());
+        seat.open().as_mut().unwrap().shared.push(Shared { connection, used: clock::monotonic() });
+        Connection::Http2(exchange)
+    }
+
+    #[tokio::test]
+    async fn a_shared_connection_is_lent_to_as_many_as_its_server_takes() {
+        let (seat, tasks) = (seat("127.0.0.1"), Tasks::new());
+        let first = make_shared(&seat, 2, &tasks).await;
+        let lend = || seat.lend(clock::monotonic(), false);
+        let second = lend();
+        assert!(second.is_some() && lend().is_none());
+        drop(first);
+        assert!(lend().is_some());
+        assert!(seat.lend(clock::monotonic(), true).is_none(), "no upgrade goes there");
+    }
+
+    #[tokio::test]
+    async fn a_shared_connection_that_is_not_lent_any_more_ends_with_its_last_stream() {
+        let at_once = Duration::ZERO;
+        for (host, later, is_held, is_drained) in
+            [("app.internal", LIFE_BY_NAME, true, false), ("127.0.0.1", IDLE_LIMIT, false, false), ("127.0.0.1", at_once, true, true)]
+        {
+            let (seat, tasks) = (seat(host), Tasks::new());
+            let exchange = make_shared(&seat, 100, &tasks).await;
+            let later = clock::monotonic() + later;
+            let held = is_held.then_some(exchange);
+            if is_drained {
+                // The beginning of a drain.
+                tasks.stop();
+            }
+            seat.sweep(later);
+            while !seat.open().as_ref().unwrap().shared.is_empty() {
+                tokio::task::yield_now().await;
+                seat.sweep(later);
+            }
+            if is_held {
+                assert_eq!(tasks.wait(Duration::from_millis(50)).await, 2, "{host}");
+            }
+            drop(held);
+            assert_eq!(tasks.wait(Duration::from_secs(5)).await, 0, "{host}");
+        }
     }
 
     #[tokio::test]
