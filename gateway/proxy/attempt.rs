@@ -60,12 +60,13 @@ pub async fn forward(
     servers: &Servers,
     forward: &Forward,
     mut sending: Sending,
+    mut now: Instant,
 ) -> Result<Answered, Failure> {
     let mut candidates = servers.candidates(worker.number);
     let mut seat = candidates.next().expect("an upstream has a server");
     let mut pooled = true;
     loop {
-        let miss = match attempt(worker, client, &seat, forward, &mut sending, pooled).await {
+        let miss = match attempt(worker, client, &seat, forward, &mut sending, pooled, now).await {
             Ok((head, connection)) => {
                 let download = Download::new(&head, connection, sending.request);
                 let download = download.map_err(|malformed| Failure::UpstreamProtocol(malformed.0))?;
@@ -86,6 +87,7 @@ pub async fn forward(
             Next::GiveUp => return Err(miss.failure),
         }
         sending.request.rewind();
+        now = clock::monotonic();
     }
 }
 
@@ -96,8 +98,8 @@ async fn attempt(
     forward: &Forward,
     sending: &mut Sending,
     pooled: bool,
+    now: Instant,
 ) -> Result<(Head, Connection), Miss> {
-    let now = clock::monotonic();
     let for_upgrade = sending.for_upgrade;
     if for_upgrade && !seat.server.address.takes_upgrades() {
         let failure = Failure::UpstreamProtocol("a WebSocket was asked of a server that speaks HTTP/2");
@@ -182,6 +184,6 @@ fn ended_as(end: End) -> Failure {
     match end {
         End::TooLarge => Failure::BodyTooLarge,
         End::Stalled => Failure::RequestTimeout,
-        End::Broken | End::Complete => Failure::BadRequest("the request body is broken off or malformed"),
+        End::Broken | End::Left | End::Complete => Failure::BadRequest("the request body is broken off or malformed"),
     }
 }

@@ -40,7 +40,7 @@ pub async fn handle(
     client.begin();
     let live = worker.live.load();
     let request_id = request_id(request.headers());
-    let record = Record::open(&worker, &client, request.method(), request.uri(), request_id.clone());
+    let record = Record::open(&worker, &client, &live, &request, request_id.clone());
     let answered_at = record.arrived.wall;
     let mut exchange = Exchange {
         worker: &worker,
@@ -90,7 +90,7 @@ impl<'a> Exchange<'a> {
         let peer_is_trusted = is_trusted(self.client.peer.ip(), &config.client_address);
 
         framing::check_request(&request)?;
-        check_size(&request, &config.server)?;
+        let header_bytes = check_size(&request, &config.server)?;
         let address = client_address(self.client.peer, request.headers(), &config.client_address);
         self.record().client_ip = Some(address.map_or(self.client.peer.ip(), ClientIp::get));
         if config.server.health_path.as_deref() == Some(request.uri().path()) {
@@ -99,6 +99,9 @@ impl<'a> Exchange<'a> {
 
         let scheme = target::scheme(request.headers(), peer_is_trusted, &config.client_address, self.client.scheme);
         let (route, facts) = self.take_route(&request, scheme)?;
+        if header_bytes > route.max_header_bytes {
+            return Err(Failure::HeaderTooLarge);
+        }
         if let Some(preflight) = route.cors.as_ref().and_then(|rules| cors::preflight(request.method(), request.headers(), rules))
         {
             return Ok(preflight);
@@ -273,10 +276,11 @@ fn made_up_id() -> HeaderValue {
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(fastrand::u128(..).to_ne_bytes()) {
         *pair = HEX[usize::from(byte)];
     }
-    HeaderValue::from_bytes(&digits).expect("hex digits are a value")
+    HeaderValue::from_maybe_shared(Bytes::from_owner(digits)).expect("hex digits are a value")
 }
 
-fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<(), Failure> {
+/// Returns the bytes of all header names and values together.
+fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<usize, Failure> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > rules.max_uri_bytes {
         return Err(Failure::UriTooLong);
@@ -284,7 +288,7 @@ fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<(), Failure> {
     let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     match fields > rules.max_header_bytes || request.headers().len() > rules.max_headers {
         true => Err(Failure::HeaderTooLarge),
-        false => Ok(()),
+        false => Ok(fields),
     }
 }
 

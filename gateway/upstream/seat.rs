@@ -242,9 +242,11 @@ mod tests {
     #[tokio::test]
     async fn a_shared_connection_that_is_not_lent_any_more_ends_with_its_last_stream() {
         let at_once = Duration::ZERO;
-        for (host, later, is_held, is_drained) in
-            [("app.internal", LIFE_BY_NAME, true, false), ("127.0.0.1", IDLE_LIMIT, false, false), ("127.0.0.1", at_once, true, true)]
-        {
+        for (host, later, is_held, is_drained) in [
+            ("app.internal", LIFE_BY_NAME, true, false),
+            ("127.0.0.1", IDLE_LIMIT, false, false),
+            ("127.0.0.1", at_once, true, true),
+        ] {
             let (seat, tasks) = (seat(host), Tasks::new());
             let exchange = make_shared(&seat, 100, &tasks).await;
             let later = clock::monotonic() + later;

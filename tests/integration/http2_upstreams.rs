@@ -11,8 +11,9 @@ use hokusai_gateway::clock;
 use http_body_util::Full;
 use tokio::sync::Semaphore;
 
-use crate::support::http2::{DATA, END_HEADERS, END_STREAM, HEADERS, Http2, RST_STREAM, RawHttp2, empty, frame, get, head};
+use crate::support::http2::{Http2, empty, get};
 use crate::support::http2_upstream::{Call, Http2Upstream};
+use crate::support::raw_http2::{DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, RawHttp2, block, frame, head};
 use crate::support::tls::Authority;
 use crate::support::wire::End;
 use crate::support::{Gateway, Request, Upstream, eventually};
@@ -77,9 +78,8 @@ fn trailers_pass_both_ways_without_what_is_reserved() {
     });
     let gateway = before(&upstream, "");
     let mut raw = RawHttp2::to(gateway.address(), &[]);
-    let section = |fields| head("POST", "/", fields).split_off(head("POST", "/", &[]).len());
-    let trailers = section(&[("x-sum", "6"), ("x-user-id", "eve"), ("x_user_id", "eve"), ("authorization", "Bearer x")]);
-    raw.send(frame(HEADERS, END_HEADERS, 1, &head("POST", "/", &[])));
+    let trailers = block(&[("x-sum", "6"), ("x-user-id", "eve"), ("x_user_id", "eve"), ("authorization", "Bearer x")]);
+    raw.send(frame(HEADERS, END_HEADERS, 1, head("POST", "/", &[])));
     raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers));
     let sections: Vec<_> = (0..2).filter_map(|_| raw.next_of(HEADERS)).collect();
     assert!(sections[0].flags & END_STREAM == 0 && sections[1].flags & END_STREAM != 0, "{sections:?}");
@@ -142,7 +142,7 @@ fn what_may_have_arrived_goes_out_again_only_where_that_does_no_harm() {
     {
         let upstream = Http2Upstream::start(|call: Call| async move {
             match call.path() {
-                "/" if call.connection == 1 => call.hang_up(),
+                "/" if call.connection == 1 => call.hang_up().await,
                 _ => call.answer("ok"),
             }
         });
@@ -175,7 +175,7 @@ fn a_server_that_says_it_ends_gets_no_more_and_completes_what_it_has() {
     });
     let gateway = before(&upstream, "");
     let mut raw = RawHttp2::to(gateway.address(), &[]);
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/long", &[])));
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, head("GET", "/long", &[])));
     assert_eq!(raw.next_of(DATA).expect("the first half").payload, b"half");
     for _ in 0..50 {
         assert_eq!(gateway.ask(&Request::post("/", "body")).status, 200);
@@ -212,7 +212,7 @@ fn an_answer_that_breaks_off_does_not_look_whole() {
     gate.add_permits(1);
     connection.end();
     let mut raw = RawHttp2::to(gateway.address(), &[]);
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", &[])));
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, head("GET", "/", &[])));
     assert_eq!(raw.next_of(DATA).expect("the first half").payload, b"half");
     gate.add_permits(1);
     assert_eq!(raw.next_of(RST_STREAM).expect("it is reset").code(), u32::from(Reason::ENHANCE_YOUR_CALM));

@@ -165,9 +165,10 @@ impl Call {
         self.ends.goes_away.notify_one();
     }
 
-    /// Ends this connection without a word.
-    pub fn hang_up(&self) {
+    /// Ends this connection without a word, and with it the script.
+    pub async fn hang_up(self) {
         self.ends.hangs_up.notify_one();
+        std::future::pending::<()>().await;
     }
 
     pub fn early_hints(&mut self) {

@@ -15,7 +15,7 @@ use super::download::Download;
 use super::request;
 use super::upload::{self, Upload};
 use crate::upstream::exchange::ExchangeError;
-use crate::upstream::http1::{Head, Outgoing};
+use crate::upstream::http1::{Head, HopByHop, Outgoing};
 
 /// A stream that is dropped before its end is reset, which tells the server that nobody waits any more.
 pub struct Exchange {
@@ -53,7 +53,12 @@ impl Exchange {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
                 begun.body = Some(body);
-                Poll::Ready(Ok(Head { status: head.status, version: Version::HTTP_2, headers: head.headers }))
+                Poll::Ready(Ok(Head {
+                    status: head.status,
+                    version: Version::HTTP_2,
+                    headers: head.headers,
+                    hop_by_hop: HopByHop::default(),
+                }))
             }
             Err(error) => Poll::Ready(Err(self.lost(error))),
         }
