@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::client::Client;
 use super::failure::Failure;
-use super::handle::request_id;
+use super::request_id::request_id;
 use super::respond;
 use super::worker::Worker;
 use crate::config::Server;
