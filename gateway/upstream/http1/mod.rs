@@ -4,12 +4,12 @@
 //! are bounded; and a connection is free again only when both its request and its answer came to their ends.
 
 mod connection;
-mod decode;
+pub mod decode;
 mod download;
 mod encode;
-mod framing;
+pub mod framing;
 mod outgoing;
-mod parse;
+pub mod parse;
 #[cfg(test)]
 mod readings;
 
