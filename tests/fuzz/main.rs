@@ -64,16 +64,14 @@ fn frames_are_the_same_however_they_are_cut() {
 
 fn fuzz(name: &str, more_seeds: &[&str]) {
     let (target, corpus) = (targets::named(name), Path::new("tests/fuzz/corpus").join(name));
-    let folders = more_seeds.iter().map(Path::new).chain([corpus.as_path()]);
-    let seeds: Vec<Vec<u8>> = folders
-        .flat_map(files)
-        .map(|file| {
-            let seed = fs::read(&file).expect("it can be read");
-            eprintln!("{}", file.display());
-            target(&seed);
-            seed
-        })
-        .collect();
+    let mut seeds = Vec::new();
+    for file in more_seeds.iter().map(Path::new).chain([corpus.as_path()]).flat_map(files) {
+        // The last one that is named is the one that fails.
+        eprintln!("{}", file.display());
+        let seed = fs::read(&file).expect("it can be read");
+        target(&seed);
+        seeds.push(seed);
+    }
     assert!(!seeds.is_empty(), "{} has nothing to begin with", corpus.display());
     let (mut random, end) = (Rng::new(), clock::monotonic() + TIME);
     while clock::monotonic() < end {
