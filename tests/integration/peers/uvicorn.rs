@@ -84,7 +84,7 @@ fn a_client_that_leaves_is_seen_by_the_app() {
 }
 
 #[test]
-fn many_streams_share_the_apps_connections() {
+fn two_hundred_streams_at_once_are_all_answered() {
     let (_app, front) = start();
     let http2 = Http2::to(front.gateway.address());
     let request = || http2::empty(http2::get("/").header("authorization", format!("Bearer {}", front.key.secret)));
