@@ -68,12 +68,13 @@ fn client(peer: IpAddr, header: &str, lines: &[Vec<u8>]) -> Option<IpAddr> {
     client_address(PeerAddr::new(SocketAddr::new(peer, 1)), &headers, &rules).map(ClientIp::get)
 }
 
-/// An address, with or without a port, with or without brackets where it is of version 6.
+/// An address, with or without a port, with or without brackets where it is of version 6; of no zone.
 fn written(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim_matches([' ', '\t']);
     let in_brackets = format!("{entry}:1").parse::<SocketAddr>().ok().filter(|_| entry.ends_with(']'));
     let with_port = entry.parse::<SocketAddr>().ok().or(in_brackets);
-    with_port.map(|address| address.ip()).or_else(|| entry.parse().ok()).map(|address| address.to_canonical())
+    let address = with_port.map(|address| address.ip()).or_else(|| entry.parse().ok())?;
+    (!entry.contains('%')).then(|| address.to_canonical())
 }
 
 /// The elements as the standard has them; `None` where a quotation is not closed or a backslash stands outside of one.
