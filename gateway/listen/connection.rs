@@ -64,8 +64,8 @@ pub async fn serve(stream: ClientStream, client: Arc<Client>, worker: Arc<Worker
     }
     let failure = match overdue {
         Some(Overdue::Head) => Some(Failure::RequestTimeout),
-        _ => refused.map(|status| match proxy_protocol::is_announced(&parts.read_buf) {
-            true => Failure::BadRequest("a PROXY protocol header is not accepted from this address"),
+        _ => refused.and_then(|status| match proxy_protocol::is_announced(&parts.read_buf) {
+            true => Some(Failure::BadRequest("a PROXY protocol header is not accepted from this address")),
             false => unparsed::failure(status, &parts.read_buf, rules),
         }),
     };
@@ -74,7 +74,7 @@ pub async fn serve(stream: ClientStream, client: Arc<Client>, worker: Arc<Worker
     } else if client.was_cut() || overdue == Some(Overdue::Write) {
         // An answer that ends with its connection would look whole.
         let _ = stream.tcp().set_zero_linger();
-    } else if client.has_unread() {
+    } else if client.has_unread() || refused.is_some() {
         end_with(stream, b"").await;
     } else if let ClientStream::Tls(mut stream) = stream {
         // Whoever reads until the end must be able to tell it from one that was cut.

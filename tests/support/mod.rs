@@ -11,6 +11,7 @@ pub mod http2;
 pub mod nginx;
 pub mod ports;
 pub mod postgres;
+pub mod raw_http2;
 pub mod redis;
 pub mod redis_clock;
 pub mod settings;

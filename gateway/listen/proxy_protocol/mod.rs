@@ -6,11 +6,11 @@
 pub mod header;
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 use super::connection::DRAIN_IDLE;
 use crate::client_address::is_trusted;
@@ -39,14 +39,21 @@ enum Missing {
 }
 
 /// Whom requests on this connection come from; `None`: it is to be closed. Others than trusted proxies are who they are.
-pub async fn peer(stream: &mut TcpStream, peer: PeerAddr, worker: &Worker, refused: &Refused) -> Option<PeerAddr> {
+/// `handshake_timeout` runs from `opened`, and what the header leaves of it is for what follows.
+pub async fn peer(
+    stream: &mut TcpStream,
+    peer: PeerAddr,
+    opened: Instant,
+    worker: &Worker,
+    refused: &Refused,
+) -> Option<PeerAddr> {
     let config = worker.live.load().config.clone();
     if !config.server.proxy_protocol || !is_trusted(peer.ip(), &config.client_address) {
         return Some(peer);
     }
     let told = tokio::select! {
         told = Box::pin(receive(stream)) => told,
-        () = impatience(config.server.handshake_timeout, worker) => Err(Missing::Slow),
+        () = impatience(opened, config.server.handshake_timeout, worker) => Err(Missing::Slow),
     };
     match told {
         Ok(header) => Some(header.source.map_or(peer, PeerAddr::new)),
@@ -57,11 +64,11 @@ pub async fn peer(stream: &mut TcpStream, peer: PeerAddr, worker: &Worker, refus
     }
 }
 
-async fn impatience(timeout: Duration, worker: &Worker) {
+async fn impatience(opened: Instant, timeout: Duration, worker: &Worker) {
     let is_over = async {
         match timeout.is_zero() {
             true => std::future::pending().await,
-            false => sleep(timeout).await,
+            false => sleep_until((opened + timeout).into()).await,
         }
     };
     let drained = async {

@@ -278,7 +278,7 @@ mod tests {
     }
 
     fn event(number: usize) -> UsageEvent<'static> {
-        let every = |number_of_rows| number % number_of_rows == 0;
+        let every = |rows| number.is_multiple_of(rows);
         let (key_id, instant) = (if every(3) { "a" } else { "b" }, NOW.plus(Duration::from_millis(number as u64 * 97)));
         UsageEvent {
             endpoint: if every(7) { "/a" } else { "/b" },

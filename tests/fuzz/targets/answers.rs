@@ -38,7 +38,7 @@ pub fn holds(bytes: &[u8]) {
 fn read(method: &Method, pieces: &[&[u8]]) -> Result<Answer, Option<Malformed>> {
     let (mut unread, mut pieces) = (BytesMut::new(), pieces.iter());
     let head = loop {
-        match parse::head(&mut unread)? {
+        match parse::head(&mut unread, &mut HeaderMap::new())? {
             Some(head) if head.status.is_informational() => {}
             Some(head) => break head,
             None => unread.extend_from_slice(pieces.next().ok_or(None)?),

@@ -43,14 +43,15 @@ fn header(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
 
 /// Every text that stands where a key may stand, whatever is accepted.
 fn candidates(headers: &HeaderMap, target: &PathAndQuery) -> Vec<Vec<u8>> {
+    let trimmed = |value: &[u8]| value.trim_ascii().to_vec();
+    let after_scheme = |value: &[u8]| value.iter().position(u8::is_ascii_whitespace).map(|space| trimmed(&value[space..]));
     let authorizations = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
-    let after_scheme = |value: &[u8]| value.iter().position(u8::is_ascii_whitespace).map(|space| value[space..].to_vec());
     let mut candidates: Vec<Vec<u8>> =
-        authorizations.flat_map(|value| [Some(value.to_vec()), after_scheme(value)]).flatten().collect();
-    candidates.extend(headers.get_all(X_API_KEY).iter().map(|value| value.as_bytes().to_vec()));
+        authorizations.flat_map(|value| [Some(trimmed(value)), after_scheme(value)]).flatten().collect();
+    candidates.extend(headers.get_all(X_API_KEY).iter().map(|value| trimmed(value.as_bytes())));
     let named = pairs(target).into_iter().filter(|pair| is_named(pair));
     candidates.extend(named.map(|pair| percent_decode_str(pair.split_once('=').unwrap_or_default().1).collect::<Vec<u8>>()));
-    candidates.into_iter().map(|text| text.trim_ascii().to_vec()).collect()
+    candidates
 }
 
 fn pairs(target: &PathAndQuery) -> Vec<&str> {
