@@ -15,6 +15,7 @@ mod full_disk;
 mod harness;
 mod http2;
 mod identity;
+mod idle;
 mod leases;
 mod least_rights;
 mod limits;

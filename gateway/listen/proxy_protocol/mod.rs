@@ -6,13 +6,11 @@
 mod header;
 
 use std::io;
-use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 
-use super::connection::DRAIN_IDLE;
+use super::timer::impatience;
 use crate::client_address::is_trusted;
 use crate::clock;
 use crate::model::address::PeerAddr;
@@ -44,9 +42,11 @@ pub async fn peer(stream: &mut TcpStream, peer: PeerAddr, worker: &Worker, refus
     if !config.server.proxy_protocol || !is_trusted(peer.ip(), &config.client_address) {
         return Some(peer);
     }
+    let patience = config.server.handshake_timeout;
+    let deadline = (!patience.is_zero()).then(|| clock::monotonic() + patience);
     let told = tokio::select! {
         told = Box::pin(receive(stream)) => told,
-        () = impatience(config.server.handshake_timeout, worker) => Err(Missing::Slow),
+        () = impatience(deadline, worker) => Err(Missing::Slow),
     };
     match told {
         Ok(header) => Some(header.source.map_or(peer, PeerAddr::new)),
@@ -54,23 +54,6 @@ pub async fn peer(stream: &mut TcpStream, peer: PeerAddr, worker: &Worker, refus
             refused.tell(peer, &missing);
             None
         }
-    }
-}
-
-async fn impatience(timeout: Duration, worker: &Worker) {
-    let is_over = async {
-        match timeout.is_zero() {
-            true => std::future::pending().await,
-            false => sleep(timeout).await,
-        }
-    };
-    let drained = async {
-        worker.tasks.stopping().await;
-        sleep(DRAIN_IDLE).await;
-    };
-    tokio::select! {
-        () = is_over => {}
-        () = drained => {}
     }
 }
 
