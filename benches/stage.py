@@ -28,9 +28,11 @@ class Stage:
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
+        self.folder.chmod(0o755)
         self.values = {"FOLDER": str(self.folder), "BODY": "x" * 1024, "UPSTREAM": str(free_port())}
         self.processes = []
-        self.nginx("upstream", int(self.values["UPSTREAM"]))
+        self.certify()
+        self.nginx("upstream", port=int(self.values["UPSTREAM"]))
         return self
 
     def __exit__(self, *_):
@@ -39,40 +41,76 @@ class Stage:
             process.wait()
         shutil.rmtree(self.folder)
 
-    def write(self, name, **values):
-        """A file of benches/peers with its @PLACES@ filled."""
+    def certify(self):
+        """A certificate for whoever speaks TLS here."""
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=bench"]
+        files = {name: self.folder / name for name in ("cert.pem", "key.pem", "both.pem")}
+        subprocess.run([*command, "-out", files["cert.pem"], "-keyout", files["key.pem"]], check=True, stderr=subprocess.DEVNULL)
+        files["both.pem"].write_text(files["cert.pem"].read_text() + files["key.pem"].read_text())
+
+    def write(self, name, folder=".", **values):
+        """A file of benches/peers with its @PLACES@ filled, in a folder of the stage."""
         text = (PEERS / name).read_text()
         for key, value in (self.values | values).items():
             text = text.replace(f"@{key}@", str(value))
-        path = self.folder / name
+        path = self.folder / folder / name
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         return path
 
-    def start(self, command, port, name):
-        self.processes.append(subprocess.Popen(command, cwd=self.folder, stderr=subprocess.DEVNULL))
-        wait_until(lambda: listens(port), f"the start of {name}")
-        return self.processes[-1]
+    def start(self, command, port, name, **options):
+        log = self.folder / "stderr"
+        with log.open("w") as stderr:
+            process = subprocess.Popen(command, cwd=self.folder, stderr=stderr, **options)
+        self.processes.append(process)
+        wait_until(lambda: listens(port) or process.poll() is not None, f"the start of {name}")
+        if process.poll() is not None:
+            sys.exit(f"{name} does not start: {log.read_text()}")
+        return process
 
     def nginx(self, name, port, **values):
         config = self.write(f"{name}.conf", TRAFFIC=port, **values)
         return self.start(["nginx", "-p", self.folder, "-c", config, "-g", "daemon off;"], port, name)
 
+    def redis(self):
+        """The port of a Redis that keeps nothing on disk, and its process."""
+        port = free_port()
+        command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
+        return port, self.start(command, port, "Redis", stdout=subprocess.DEVNULL)
+
+    def postgres(self):
+        """The URL of an empty database of a new server, with PostgreSQL's own defaults."""
+        port, data = free_port(), self.folder / "postgres"
+        data.mkdir()
+        as_user = []
+        if os.getuid() == 0:
+            # PostgreSQL refuses to run as root.
+            shutil.chown(data, "postgres", "postgres")
+            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+        initialise = [*as_user, binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--locale=C", "-E", "UTF8"]
+        subprocess.run(initialise, check=True, stdout=subprocess.DEVNULL)
+        self.start([*as_user, binaries / "postgres", "-D", data, "-p", str(port), "-k", data], port, "PostgreSQL", stdout=subprocess.DEVNULL)
+        return f"postgres://postgres@127.0.0.1:{port}/postgres"
+
 
 class Gateway:
-    """The gateway by benches/peers/NAME, with its store made and one key in it."""
+    """The gateway by benches/peers/gateway.toml, with its store made and one key in it. `environment` names another store than SQLite."""
 
-    def __init__(self, stage, name="gateway.toml", **values):
-        self.port, self.admin = free_port(), free_port()
-        config = stage.write(name, TRAFFIC=self.port, ADMIN=self.admin, **values)
-        self.command = [GATEWAY, "--config", config]
+    def __init__(self, stage, **environment):
+        self.port, self.tls_port, self.admin = free_port(), free_port(), free_port()
+        folder = f"gateway-{self.port}"  # for its store and its journal, too
+        config = stage.write("gateway.toml", folder, TRAFFIC=self.port, TLS=self.tls_port, ADMIN=self.admin)
+        self.command, self.environment = [GATEWAY, "--config", config], os.environ | environment
         self.run("migrate", "up")
         create = ("keys", "create", "--user", "bench", "--name", "bench", "--rate-limit", "1000000000")
         self.key = self.run(*create)["key"]
-        self.process = stage.start([*self.command, "serve"], self.port, "the gateway")
+        self.process = stage.start([*self.command, "serve"], self.port, "the gateway", env=self.environment)
 
     def run(self, *arguments):
         """What a command of the gateway answers."""
-        return json.loads(subprocess.run([*self.command, *arguments, "--json"], check=True, capture_output=True).stdout)
+        command = [*self.command, *arguments, "--json"]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, env=self.environment).stdout)
 
     def metric(self, name):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics") as page:
