@@ -40,3 +40,17 @@ impl std::hash::Hasher for FirstBytes {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_of_all_keys_leaves_no_more_than_the_capacity() {
+        let held = cache(1_000);
+        for number in 0..20_000_u32 {
+            held.insert(KeyHash::of(&number.to_ne_bytes()), number);
+        }
+        assert!((500..=1_000).contains(&held.len()), "{}", held.len());
+    }
+}
