@@ -84,7 +84,7 @@ fn addresses(criterion: &mut Criterion) {
 fn header_rules(criterion: &mut Criterion) {
     let reserved = ReservedHeaders::new(&config_of("").identity_headers);
     let peer: SocketAddr = "192.0.2.9:4711".parse().expect("an address");
-    let client = Client::new(PeerAddr::new(peer), Scheme::Http);
+    let client = Client::new(PeerAddr::new(peer), Scheme::Http, clock::monotonic());
     let address = Some(ClientIp::new(peer.ip()));
     let headers = RequestHeaders {
         received: &request("secret-of-some-length"),

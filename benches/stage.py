@@ -30,6 +30,7 @@ class Stage:
         self.folder = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
         self.folder.chmod(0o755)
         self.values = {"FOLDER": str(self.folder), "BODY": "x" * 1024, "UPSTREAM": str(free_port())}
+        self.values["FORWARDING"] = PEERS / "forwarding.conf"
         self.processes = []
         self.certify()
         self.nginx("upstream", port=int(self.values["UPSTREAM"]))

@@ -14,6 +14,9 @@ use crate::model::address::{ClientIp, PeerAddr};
 
 /// `None` when an entry that should name the client does not parse: the client is then nobody, and no allow-list admits it.
 pub fn client_address(peer: PeerAddr, headers: &HeaderMap, rules: &ClientAddress) -> Option<ClientIp> {
+    if !is_trusted(peer.ip(), rules) {
+        return Some(ClientIp::new(peer.ip()));
+    }
     let lines = headers.get_all(&rules.header).iter().rev().map(HeaderValue::as_bytes);
     match rules.speaks_forwarded() {
         true => walk(peer, lines.flat_map(forwarded::elements).map(forwarded::address), rules),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place that may ask the system for the time")]
 
+use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::timestamp::Timestamp;
@@ -24,9 +25,25 @@ pub struct Moment {
     pub monotonic: Instant,
 }
 
+thread_local! {
+    /// Where this thread's wall clock stood a moment ago.
+    static ANCHOR: Cell<Option<Moment>> = const { Cell::new(None) };
+}
+
+/// A clock that is set is noticed this late.
+const ANCHOR_HOLDS: Duration = Duration::from_millis(100);
+
 impl Moment {
+    /// Asks one clock of the two, mostly.
     pub fn now() -> Self {
-        Self { wall: now(), monotonic: monotonic() }
+        let monotonic = monotonic();
+        let holds = |anchor: &Self| monotonic.saturating_duration_since(anchor.monotonic) < ANCHOR_HOLDS;
+        if let Some(anchor) = ANCHOR.get().filter(holds) {
+            return Self { wall: anchor.wall_at(monotonic), monotonic };
+        }
+        let anchor = Self { wall: now(), monotonic };
+        ANCHOR.set(Some(anchor));
+        anchor
     }
 
     /// The wall-clock time at a later instant, should nobody set the clock meanwhile.

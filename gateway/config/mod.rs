@@ -234,11 +234,13 @@ mod tests {
     fn a_route_has_what_its_server_and_upstream_have_unless_it_says_otherwise() {
         let secs = Duration::from_secs;
         let plain = route("upstream = \"app\"");
-        assert_eq!((plain.request_body_timeout, plain.max_body_bytes), (secs(7), Some(1024)));
+        assert_eq!((plain.request_body_timeout, plain.max_body_bytes, plain.max_header_bytes), (secs(7), Some(1024), 32 << 10));
         assert_eq!(plain.accept, Accept { bearer: true, apikey: true, x_api_key: true, query: false });
         assert_eq!(forward(""), (None, secs(60), secs(60)));
-        let own = route("upstream = \"app\"\nmax_body_bytes = \"0\"\naccept = [\"query\"]\ntimeouts.request_body = \"1s\"");
-        assert_eq!((own.request_body_timeout, own.max_body_bytes), (secs(1), None));
+        let own = route(
+            "upstream = \"app\"\nmax_body_bytes = \"0\"\nmax_header_bytes = \"2KiB\"\naccept = [\"query\"]\ntimeouts.request_body = \"1s\"",
+        );
+        assert_eq!((own.request_body_timeout, own.max_body_bytes, own.max_header_bytes), (secs(1), None, 2 << 10));
         assert_eq!(own.accept, Accept { query: true, ..Accept::default() });
         assert_eq!(forward("timeouts = { response = \"1s\", response_body = \"2s\" }"), (None, secs(1), secs(2)));
     }

@@ -24,8 +24,7 @@ pub struct Server {
     pub drain_delay: Duration,
     /// Path answered 200 on the traffic listeners; `None`: none.
     pub health_path: Option<String>,
-    /// From the connection's acceptance to its first byte of HTTP, the TLS handshake being part of it; and before that as long for
-    /// its PROXY protocol header.
+    /// From the connection's acceptance to its first byte of HTTP, PROXY protocol header and TLS handshake being part of it.
     pub handshake_timeout: Duration,
     /// From the first byte of a head to its last.
     pub header_timeout: Duration,
@@ -73,7 +72,7 @@ pub(super) fn read_server(section: &mut Section<'_>) -> Server {
         stream_idle_timeout: section.text("stream_idle_timeout", "1h", duration),
         write_timeout: section.text("write_timeout", "30s", duration),
         idle_timeout: section.text("idle_timeout", "75s", duration),
-        max_header_bytes: section.text("max_header_bytes", "32KiB", size("1KiB"..="16MiB")),
+        max_header_bytes: section.text("max_header_bytes", "32KiB", header_size),
         max_body_bytes: section.text("max_body_bytes", "0", size_limit),
         max_headers: section.integer("max_headers", 100, 1..=1000),
         // hyper refuses longer ones by itself (`http::uri::MAX_LEN` is 65534).
@@ -86,6 +85,11 @@ pub(super) fn read_server(section: &mut Section<'_>) -> Server {
 
 pub(super) fn read_admin(section: &mut Section<'_>) -> Admin {
     Admin { listen: section.text("listen", "127.0.0.1:8081", address) }
+}
+
+/// Of all header names and values together, in bytes.
+pub(super) fn header_size(text: &str) -> Result<usize, Complaint> {
+    size("1KiB"..="16MiB")(text)
 }
 
 fn health_path(text: &str) -> Result<Option<String>, Complaint> {

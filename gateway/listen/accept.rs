@@ -14,6 +14,7 @@ use super::proxy_protocol::{self, Refused};
 use super::tls::Tls;
 use super::{connection, handshake};
 use crate::client_address::is_trusted;
+use crate::clock;
 use crate::config::Scheme;
 use crate::model::address::PeerAddr;
 use crate::observe::metrics::{Gauge, Metrics};
@@ -94,15 +95,16 @@ impl Acceptor {
 
     fn serve(&self, mut stream: TcpStream, permit: OwnedSemaphorePermit) {
         let Ok(peer) = stream.peer_addr() else { return };
+        let opened = clock::monotonic();
         let (worker, tls, open) = (Arc::clone(&self.worker), self.tls.clone(), self.open.hold());
         let (refused, per_address) = (Arc::clone(&self.refused), Arc::clone(&self.per_address));
         self.worker.tasks.spawn(async move {
             // Small answers go out at once.
             let _ = stream.set_nodelay(true);
-            if let Some(peer) = proxy_protocol::peer(&mut stream, PeerAddr::new(peer), &worker, &refused).await
+            if let Some(peer) = proxy_protocol::peer(&mut stream, PeerAddr::new(peer), opened, &worker, &refused).await
                 && let Ok(counted) = count(peer, &worker, &per_address)
             {
-                let client = |scheme| Arc::new(Client::new(peer, scheme));
+                let client = |scheme| Arc::new(Client::new(peer, scheme, opened));
                 match tls {
                     None => connection::serve(ClientStream::Plain(stream), client(Scheme::Http), worker).await,
                     // Boxed, since its state would make every connection larger.

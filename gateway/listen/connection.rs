@@ -95,17 +95,20 @@ async fn talk(stream: ClientStream, early: Bytes, client: &Arc<Client>, worker: 
     } else {
         let failure = match overdue {
             Some(Overdue::Head) => Some(Failure::RequestTimeout),
-            _ => refused.map(|status| refusal(status, &unread, rules)),
+            _ => refused.and_then(|status| refusal(status, &unread, rules)),
         };
+        if refused.is_some() {
+            client.leave_unread();
+        }
         end(stream, failure.as_ref(), overdue, client, worker).await;
     }
     None
 }
 
-/// What hyper refused with this status.
-fn refusal(status: u16, unread: &[u8], rules: &Server) -> Failure {
+/// Why hyper refused it with this status; `None`: there is nothing to say.
+fn refusal(status: u16, unread: &[u8], rules: &Server) -> Option<Failure> {
     match proxy_protocol::is_announced(unread) {
-        true => Failure::BadRequest("a PROXY protocol header is not accepted from this address"),
+        true => Some(Failure::BadRequest("a PROXY protocol header is not accepted from this address")),
         false => unparsed::failure(status, unread, rules),
     }
 }

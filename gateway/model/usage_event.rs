@@ -75,27 +75,34 @@ impl UsageBatch {
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = UsageEvent<'_>> {
-        self.rows.iter().map(|row| {
-            let mut rest = &self.texts[row.start..];
-            let [key_id, request_id, method, endpoint] = row.lengths.map(|length| {
-                let (text, after) = rest.split_at(length as usize);
-                rest = after;
-                text
-            });
-            let Row { status, timestamp, response_micros, request_bytes, response_bytes, client_ip, .. } = *row;
-            UsageEvent {
-                key_id,
-                request_id,
-                method,
-                endpoint,
-                status,
-                timestamp,
-                response_micros,
-                request_bytes,
-                response_bytes,
-                client_ip,
-            }
-        })
+        (0..self.rows.len()).map(|number| self.get(number))
+    }
+
+    /// Counted from 0.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn get(&self, number: usize) -> UsageEvent<'_> {
+        let row = &self.rows[number];
+        let mut rest = &self.texts[row.start..];
+        let [key_id, request_id, method, endpoint] = row.lengths.map(|length| {
+            let (text, after) = rest.split_at(length as usize);
+            rest = after;
+            text
+        });
+        let Row { status, timestamp, response_micros, request_bytes, response_bytes, client_ip, .. } = *row;
+        UsageEvent {
+            key_id,
+            request_id,
+            method,
+            endpoint,
+            status,
+            timestamp,
+            response_micros,
+            request_bytes,
+            response_bytes,
+            client_ip,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::failure::Failure;
@@ -48,12 +48,13 @@ pub async fn forward(
     servers: &Servers,
     forward: &Forward,
     mut sending: Sending,
+    mut now: Instant,
 ) -> Result<Answered, Failure> {
     let mut candidates = servers.candidates(worker.number);
     let mut seat = candidates.next().expect("an upstream has a server");
     let mut pooled = true;
     loop {
-        let miss = match attempt(client, &seat, forward, &mut sending, pooled).await {
+        let miss = match attempt(client, &seat, forward, &mut sending, pooled, now).await {
             Ok((head, connection)) => {
                 let download = Download::new(&head, connection, sending.request);
                 let download = download.map_err(|malformed| Failure::UpstreamProtocol(malformed.0))?;
@@ -74,6 +75,7 @@ pub async fn forward(
             Next::GiveUp => return Err(miss.failure),
         }
         sending.request.rewind();
+        now = clock::monotonic();
     }
 }
 
@@ -83,8 +85,8 @@ async fn attempt(
     forward: &Forward,
     sending: &mut Sending,
     pooled: bool,
+    now: Instant,
 ) -> Result<(Head, Connection), Miss> {
-    let now = clock::monotonic();
     let lent = if pooled { seat.lend(now) } else { None };
     let reused = lent.is_some();
     let (mut connection, since) = if let Some(connection) = lent {
@@ -152,6 +154,6 @@ fn ended_as(end: End) -> Failure {
     match end {
         End::TooLarge => Failure::BodyTooLarge,
         End::Stalled => Failure::RequestTimeout,
-        End::Broken | End::Complete => Failure::BadRequest("the request body is broken off or malformed"),
+        End::Broken | End::Left | End::Complete => Failure::BadRequest("the request body is broken off or malformed"),
     }
 }

@@ -20,6 +20,7 @@ pub struct Client {
     /// The peer's address, ready to be sent upstream.
     pub peer_value: HeaderValue,
     pub scheme: Scheme,
+    /// When it was accepted, before any PROXY protocol header and handshake.
     pub opened: Instant,
     /// A request was taken, now or before.
     asked: AtomicBool,
@@ -74,12 +75,12 @@ pub enum Overdue {
 }
 
 impl Client {
-    pub fn new(peer: PeerAddr, scheme: Scheme) -> Self {
+    pub fn new(peer: PeerAddr, scheme: Scheme, opened: Instant) -> Self {
         Self {
             peer,
             peer_value: HeaderValue::from_str(&peer.ip().to_string()).expect("an address is visible ASCII"),
             scheme,
-            opened: clock::monotonic(),
+            opened,
             asked: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Fresh as u8),
             phase_since: AtomicU64::new(0),

@@ -47,7 +47,7 @@ impl Passage<'_> {
         record.upload.clone_from(&sending.upload);
         record.upstream = Some((self.servers.label, UpstreamResult::Abandoned));
         let began = clock::monotonic();
-        let answered = attempt::forward(exchange.worker, exchange.client, self.servers, self.forward, sending).await;
+        let answered = attempt::forward(exchange.worker, exchange.client, self.servers, self.forward, sending, began).await;
         let now = clock::monotonic();
         exchange.answered_at = exchange.record().arrived.wall_at(now);
         let record = exchange.record();
@@ -83,8 +83,9 @@ impl Passage<'_> {
             identity: exchange.admitted.as_ref().map(|(key, _)| (&**key, &config.identity_headers)),
         };
         headers.write(&mut head);
-        let (body, upload) = self.body(request.into_body(), &live.reserved).unzip();
-        Sending { request: Outgoing::new(head, body), upload }
+        let (parts, incoming) = request.into_parts();
+        let (body, upload) = self.body(incoming, &live.reserved).unzip();
+        Sending { request: Outgoing::new(head, body).reusing(parts.headers), upload }
     }
 
     fn body(&self, incoming: Incoming, reserved: &Arc<ReservedHeaders>) -> Option<(RequestBody, Arc<Upload>)> {
@@ -127,8 +128,8 @@ impl Passage<'_> {
 
     /// The upstream agreed to a WebSocket: the connection becomes a tunnel once this head is written.
     fn switch(&self, exchange: &mut Exchange<'_>, answered: Answered) -> Result<Response<AnswerBody>, Failure> {
-        let Answered { head: Head { status, mut headers, .. }, download, seat } = answered;
-        if !self.websocket || !headers::is_websocket(&headers) {
+        let Answered { head: Head { status, mut headers, hop_by_hop, .. }, download, seat } = answered;
+        if !self.websocket || !hop_by_hop.is_websocket() {
             return Err(Failure::UpstreamProtocol("101 to a request that asked for nothing of the kind"));
         }
         let connection = download.into_connection().expect("a connection stays with a body that was not read");
@@ -142,7 +143,6 @@ impl Passage<'_> {
     }
 
     fn finish_head(&self, headers: &mut HeaderMap) {
-        headers::strip_response(headers);
         headers::apply(&self.route.response_headers, headers);
     }
 }

@@ -5,20 +5,29 @@
 
 use std::net::Ipv6Addr;
 
-use http::header::HOST;
-use http::{Method, Request, Uri, Version};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request, Uri, Version};
 
 use super::failure::Failure;
-use crate::upstream::http1::is_chunked;
+use crate::upstream::http1::Coding;
 
 /// Of a request: RFC 9112 3.2 (Host), 6.1 (transfer codings).
 pub fn check_request<B>(request: &Request<B>) -> Result<(), Failure> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodNotAllowed);
     }
-    is_chunked(request.headers()).map_err(|malformed| Failure::BadRequest(malformed.0))?;
+    check_coding(request.headers())?;
     check_form(request)?;
     check_host(request)
+}
+
+fn check_coding(headers: &HeaderMap) -> Result<(), Failure> {
+    let lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = lines.fold(Coding::None, |coding, line| coding.with(line.as_bytes()));
+    if coding != Coding::None {
+        coding.is_chunked(headers.contains_key(CONTENT_LENGTH)).map_err(|malformed| Failure::BadRequest(malformed.0))?;
+    }
+    Ok(())
 }
 
 /// A path, a whole URI, or `*` for OPTIONS; a bare authority is for CONNECT alone (RFC 9112 3.2).

@@ -18,6 +18,7 @@ use super::failure::Failure;
 use super::forward::Passage;
 use super::record::Record;
 use super::request_headers::X_REQUEST_ID;
+use super::request_id::request_id;
 use super::worker::{Live, RouteFacts, Worker};
 use super::{cors, fixed, framing, headers, respond, target};
 use crate::auth::{self, extract, known_key::KnownKey};
@@ -40,7 +41,7 @@ pub async fn handle(
     client.begin();
     let live = worker.live.load();
     let request_id = request_id(request.headers());
-    let record = Record::open(&worker, &client, request.method(), request.uri(), request_id.clone());
+    let record = Record::open(&worker, &client, &live, &request, request_id.clone());
     let answered_at = record.arrived.wall;
     let mut exchange = Exchange {
         worker: &worker,
@@ -85,7 +86,7 @@ impl<'a> Exchange<'a> {
         let peer_is_trusted = is_trusted(self.client.peer.ip(), &config.client_address);
 
         framing::check_request(&request)?;
-        check_size(&request, &config.server)?;
+        let header_bytes = check_size(&request, &config.server)?;
         let address = client_address(self.client.peer, request.headers(), &config.client_address);
         self.record().client_ip = Some(address.map_or(self.client.peer.ip(), ClientIp::get));
         if config.server.health_path.as_deref() == Some(request.uri().path()) {
@@ -94,6 +95,9 @@ impl<'a> Exchange<'a> {
 
         let scheme = target::scheme(request.headers(), peer_is_trusted, &config.client_address, self.client.scheme);
         let (route, facts) = self.take_route(&request, scheme)?;
+        if header_bytes > route.max_header_bytes {
+            return Err(Failure::HeaderTooLarge);
+        }
         if let Some(preflight) = route.cors.as_ref().and_then(|rules| cors::preflight(request.method(), request.headers(), rules))
         {
             return Ok(preflight);
@@ -240,38 +244,8 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// The client's own where it is sane, else 128 random bits.
-pub fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let is_sane = |id: &&HeaderValue| {
-        (1..=128).contains(&id.len())
-            && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
-    };
-    match headers.get(X_REQUEST_ID).filter(is_sane) {
-        Some(id) => id.clone(),
-        None => made_up_id(),
-    }
-}
-
-/// The two hex digits of each byte.
-static HEX: [[u8; 2]; 256] = {
-    let (digits, mut table, mut byte) = (b"0123456789abcdef", [[0; 2]; 256], 0);
-    while byte < 256 {
-        table[byte] = [digits[byte / 16], digits[byte % 16]];
-        byte += 1;
-    }
-    table
-};
-
-/// 32 hex digits.
-fn made_up_id() -> HeaderValue {
-    let mut digits = [0; 32];
-    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(fastrand::u128(..).to_ne_bytes()) {
-        *pair = HEX[usize::from(byte)];
-    }
-    HeaderValue::from_bytes(&digits).expect("hex digits are a value")
-}
-
-fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<(), Failure> {
+/// Returns the bytes of all header names and values together.
+fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<usize, Failure> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > rules.max_uri_bytes {
         return Err(Failure::UriTooLong);
@@ -279,7 +253,7 @@ fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<(), Failure> {
     let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     match fields > rules.max_header_bytes || request.headers().len() > rules.max_headers {
         true => Err(Failure::HeaderTooLarge),
-        false => Ok(()),
+        false => Ok(fields),
     }
 }
 

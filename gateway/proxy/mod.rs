@@ -13,6 +13,7 @@ pub mod handle;
 pub mod headers;
 pub mod record;
 pub mod request_headers;
+pub mod request_id;
 pub mod respond;
 pub mod target;
 pub mod tunnel;

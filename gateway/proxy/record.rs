@@ -7,18 +7,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use hyper::body::Incoming;
 
 use super::client::{Client, Phase};
 use super::failure::{Failure, Fault};
 use super::target;
-use super::worker::Worker;
+use super::worker::{Live, Worker};
 use crate::auth::known_key::KnownKey;
 use crate::clock::{self, Moment};
 use crate::limits::pace::Slot;
 use crate::model::usage_event::UsageEvent;
 use crate::observe::metrics::{AuthResult, Finished, Held, RouteLabel, UpstreamLabel, UpstreamResult};
-use crate::upstream::request_body::Upload;
+use crate::upstream::request_body::{End, Upload};
 
 /// The client left before its answer was complete. Not a registered code; nginx's.
 const CLIENT_LEFT: u16 = 499;
@@ -26,6 +27,8 @@ const CLIENT_LEFT: u16 = 499;
 pub struct Record {
     worker: Arc<Worker>,
     client: Arc<Client>,
+    /// There is to be a line of it in the access log.
+    is_logged: bool,
     pub request_id: HeaderValue,
     method: Method,
     uri: Uri,
@@ -54,14 +57,21 @@ pub struct Record {
 
 impl Record {
     /// Boxed, since it moves from place to place with its answer.
-    pub fn open(worker: &Arc<Worker>, client: &Arc<Client>, method: &Method, uri: &Uri, request_id: HeaderValue) -> Box<Self> {
+    pub fn open(
+        worker: &Arc<Worker>,
+        client: &Arc<Client>,
+        live: &Live,
+        request: &Request<Incoming>,
+        request_id: HeaderValue,
+    ) -> Box<Self> {
         Box::new(Self {
+            is_logged: live.config.log.access,
             _in_flight: worker.shard.in_flight.hold(),
             worker: Arc::clone(worker),
             client: Arc::clone(client),
             request_id,
-            method: method.clone(),
-            uri: uri.clone(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
             arrived: Moment::now(),
             route: RouteLabel::NONE,
             client_ip: None,
@@ -103,8 +113,11 @@ impl Record {
         }
     }
 
+    /// Who breaks off an upload has left, whatever is answered.
     fn status(&self) -> StatusCode {
-        self.status.unwrap_or_else(|| StatusCode::from_u16(CLIENT_LEFT).expect("three digits"))
+        let has_left = self.upload.as_ref().is_some_and(|upload| upload.end() == Some(End::Left));
+        let left = || StatusCode::from_u16(CLIENT_LEFT).expect("three digits");
+        self.status.filter(|_| !has_left).unwrap_or_else(left)
     }
 
     fn finish(&self, duration: Duration) {
@@ -167,7 +180,7 @@ impl Drop for Record {
         if let Some(key) = &self.key {
             self.record_usage(key, duration);
         }
-        if self.worker.live.load().config.log.access {
+        if self.is_logged {
             self.log(duration);
         }
         // A client that was answered early may still be sending.

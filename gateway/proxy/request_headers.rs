@@ -10,7 +10,7 @@ use http::header::{CONNECTION, FORWARDED, HOST, HeaderName, TE, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
 use super::client::Client;
-use super::headers::{is_hop_by_hop, names_in_connection, tokens};
+use super::headers::names_in_connection;
 use super::target::X_FORWARDED_PROTO;
 use crate::auth::extract;
 use crate::auth::known_key::KnownKey;
@@ -18,7 +18,7 @@ use crate::client_address::forwarded;
 use crate::config::{Accept, HeaderRules, IdentityHeaders, Scheme};
 use crate::model::address::ClientIp;
 use crate::reserved_headers::ReservedHeaders;
-use crate::upstream::http1::RequestHead;
+use crate::upstream::http1::{RequestHead, is_hop_by_hop, tokens};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -93,7 +93,7 @@ impl RequestHeaders<'_> {
         if let Some(host) = self.host {
             head.field(&HOST, host.as_bytes());
         }
-        if self.received.get_all(TE).iter().any(|te| tokens(te).any(|token| token.eq_ignore_ascii_case(b"trailers"))) {
+        if self.received.get_all(TE).iter().any(|te| tokens(te.as_bytes()).any(|token| token.eq_ignore_ascii_case(b"trailers"))) {
             head.field(&TE, b"trailers");
         }
         if self.websocket {

@@ -17,6 +17,9 @@ const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
+/// Bytes of what varies in the rate-limit headers: four numbers of up to twenty digits, and what stands between them.
+const LIMITS_MOST: usize = 96;
+
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// RFC 9457 3.1, and our `code` and `request_id`.
@@ -110,17 +113,21 @@ pub const fn words(failure: &Failure) -> (StatusCode, &'static str) {
 
 /// The three families of rate-limit headers; what varies is written into one buffer.
 pub fn add_limits(headers: &mut HeaderMap, prepared: &LimitHeaders, quota: &Quota, now: Timestamp) {
-    let mut digits = itoa::Buffer::new();
-    let mut text = Vec::with_capacity(64);
-    text.extend_from_slice(digits.format(quota.remaining).as_bytes());
-    let remaining = text.len();
-    text.extend_from_slice(digits.format(quota.reset.as_secs()).as_bytes());
-    let reset = text.len();
-    text.extend_from_slice(b"\"hour\";r=");
-    text.extend_from_within(..remaining);
-    text.extend_from_slice(b";t=");
-    text.extend_from_slice(digits.format(seconds_left(quota, now)).as_bytes());
-    let text = Bytes::from(text);
+    let (mut text, mut length) = ([0; LIMITS_MOST], 0);
+    let mut put = |part: &[u8]| {
+        text[length..][..part.len()].copy_from_slice(part);
+        length += part.len();
+        length
+    };
+    let (mut digits, mut others) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let left = digits.format(quota.remaining).as_bytes();
+    let remaining = put(left);
+    let reset = put(others.format(quota.reset.as_secs()).as_bytes());
+    put(b"\"hour\";r=");
+    put(left);
+    put(b";t=");
+    let end = put(others.format(seconds_left(quota, now)).as_bytes());
+    let text = Bytes::from_owner(text);
     let value = |range: std::ops::Range<usize>| {
         HeaderValue::from_maybe_shared(text.slice(range)).expect("digits and visible ASCII are a value")
     };
@@ -128,7 +135,7 @@ pub fn add_limits(headers: &mut HeaderMap, prepared: &LimitHeaders, quota: &Quot
     headers.insert(X_RATELIMIT_REMAINING, value(0..remaining));
     headers.insert(X_RATELIMIT_RESET, value(remaining..reset));
     headers.insert(RATELIMIT_POLICY, prepared.policy.clone());
-    headers.insert(RATELIMIT, value(reset..text.len()));
+    headers.insert(RATELIMIT, value(reset..end));
 }
 
 /// Until the next full hour, rounded up.

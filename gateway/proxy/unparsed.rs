@@ -7,21 +7,28 @@ use http::HeaderMap;
 
 use super::client::Client;
 use super::failure::Failure;
-use super::handle::request_id;
+use super::request_id::request_id;
 use super::respond;
 use super::worker::Worker;
 use crate::config::Server;
 use crate::observe::metrics::{Finished, RouteLabel};
 
-/// What hyper's status for it means here. `unread` begins with the head that was refused.
-pub fn failure(status: u16, unread: &[u8], rules: &Server) -> Failure {
-    let line = unread.split(|&byte| byte == b'\n').next().unwrap_or_default();
+/// What hyper's status for it means here. `unread` begins with the head that was refused. `None`: the client speaks another
+/// protocol than HTTP/1 and would not understand an answer, as with a wrong preface of HTTP/2 (RFC 9113 3.4).
+pub fn failure(status: u16, unread: &[u8], rules: &Server) -> Option<Failure> {
+    let line = unread.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
     match status {
-        414 => Failure::UriTooLong,
-        431 if line.len() > rules.max_uri_bytes => Failure::UriTooLong,
-        431 => Failure::HeaderTooLarge,
-        _ => Failure::BadRequest("the request is malformed"),
+        414 => Some(Failure::UriTooLong),
+        431 if line.len() > rules.max_uri_bytes => Some(Failure::UriTooLong),
+        431 => Some(Failure::HeaderTooLarge),
+        _ if is_of_another_protocol(line) => None,
+        _ => Some(Failure::BadRequest("the request is malformed")),
     }
+}
+
+/// A whole line of three words, as requests begin, without the slash of `HTTP/1.1`.
+fn is_of_another_protocol(line: &[u8]) -> bool {
+    line.ends_with(b"\n") && !line.contains(&b'/') && line.split(|&byte| byte == b' ').count() == 3
 }
 
 /// The answer as bytes; counted and logged like any other.

@@ -5,10 +5,15 @@
 
 mod readings;
 
-use std::collections::HashMap;
+use std::collections::HashMap as StdHashMap;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+
 use crate::config::{HostPattern, Route, Scheme};
+
+/// What is in one was written by the operator, so nobody can fill it with what hashes alike: a fast hash will do.
+type HashMap<K, V> = StdHashMap<K, V, FixedState>;
 
 /// Every route, arranged for look-up.
 #[derive(Debug)]
@@ -39,7 +44,7 @@ pub enum Taken {
 
 impl RouteTable {
     pub fn new(routes: &[Arc<Route>]) -> Self {
-        let mut table = Self { routes: routes.to_vec(), exact: HashMap::new(), suffixes: Vec::new(), any: Paths::default() };
+        let mut table = Self { routes: routes.to_vec(), exact: HashMap::default(), suffixes: Vec::new(), any: Paths::default() };
         // Of two that differ in scheme alone, the one for a certain scheme is looked at first.
         let mut order: Vec<usize> = (0..routes.len()).collect();
         order.sort_by_key(|&index| routes[index].scheme.is_none());

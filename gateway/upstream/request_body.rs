@@ -3,6 +3,8 @@
 //! What must stay true here: it streams; a body that stalls, grows beyond its limit or breaks off ends in an error, so that the
 //! upstream never sees it completed; and its trailers pass the same gate as headers.
 
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -66,8 +68,10 @@ pub enum End {
     Complete = 1,
     TooLarge,
     Stalled,
-    /// The client broke off, or its chunks were no chunks.
+    /// Its chunks were no chunks, or whoever read it let go of it.
     Broken,
+    /// The client broke off.
+    Left,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +102,7 @@ impl Upload {
     }
 
     pub fn end(&self) -> Option<End> {
-        [End::Complete, End::TooLarge, End::Stalled, End::Broken]
+        [End::Complete, End::TooLarge, End::Stalled, End::Broken, End::Left]
             .into_iter()
             .find(|&end| end as u8 == self.end.load(Ordering::Relaxed))
     }
@@ -142,7 +146,7 @@ impl RequestBody {
                 self.upload.finish(End::Complete);
                 Poll::Ready(None)
             }
-            Some(Err(_)) => self.fail(End::Broken),
+            Some(Err(error)) => self.fail(if is_malformed(&error) { End::Broken } else { End::Left }),
             Some(Ok(frame)) => self.pass(frame),
         }
     }
@@ -203,6 +207,12 @@ impl Drop for RequestBody {
             self.upload.finish(End::Broken);
         }
     }
+}
+
+/// Otherwise its stream or its connection came to an end.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
 }
 
 fn without_reserved(mut trailers: HeaderMap, reserved: &ReservedHeaders) -> HeaderMap {

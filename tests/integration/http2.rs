@@ -1,19 +1,16 @@
 //! HTTP/2 from clients: what holds over HTTP/1.1 holds for each stream, and no frame does harm.
 
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use http_body_util::Full;
 
-use crate::support::http2::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, Http2, PING, PREFACE, RST_STREAM, RawHttp2, SETTINGS,
-    WINDOW_UPDATE, empty, frame, get, head,
+use crate::support::http2::{Http2, empty, get};
+use crate::support::raw_http2::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE, PROTOCOL_ERROR, RST_STREAM, RawHttp2,
+    SETTINGS, WINDOW_UPDATE, block, frame, head,
 };
 use crate::support::tls::{Authority, TlsConnection};
 use crate::support::{Gate, Gateway, Request, Upstream, eventually};
-
-const PROTOCOL_ERROR: u32 = 1;
 
 const OPEN: &str = "routes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
 
@@ -63,8 +60,8 @@ fn it_is_agreed_on_in_the_handshake_of_tls() {
     client.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
     let mut connection = TlsConnection::resuming(gateway.tls_address(), "gateway.test", &Arc::new(client)).expect("a handshake");
     assert_eq!(connection.session().alpn_protocol(), Some(&b"h2"[..]));
-    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", &[]));
-    connection.send([PREFACE, &frame(SETTINGS, 0, 0, &[]), &request].concat()).expect("it is taken");
+    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, head("GET", "/", &[]));
+    connection.send([PREFACE, &frame(SETTINGS, 0, 0, []), &request].concat()).expect("it is taken");
     eventually("it came", || upstream.requests().len() == 1);
     assert_eq!(upstream.request().headers.all("x-forwarded-proto"), ["https"]);
 }
@@ -105,97 +102,10 @@ fn streams_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn each_stream_has_its_own_deadlines_and_the_others_go_on() {
-    let gate = Gate::default();
-    let upstream = Upstream::start({
-        let gate = gate.clone();
-        move |exchange| match exchange.seen.target.as_str() {
-            "/silent" => gate.wait(),
-            "/stalls" => {
-                exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
-                gate.wait();
-            }
-            "/breaks" => {
-                exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
-                exchange.close();
-            }
-            _ => {
-                thread::sleep(Duration::from_millis(600));
-                gate.open();
-                exchange.answer(200, &[], "ok");
-            }
-        }
-    });
-    let own = r#"upstreams = [{ name = "app", servers = ["http://{app}"], response_timeout = "300ms", body_timeout = "300ms" }]
-        routes = [{ path = "/", upstream = "app", auth = "none" },
-                  { path = "/slow", upstream = "app", auth = "none", timeouts = { response = "10s" } }]"#;
-    let gateway = Gateway::start(upstream.address(), own);
-    let paths = ["/silent", "/stalls", "/breaks", "/slow"];
-    let answers = Http2::to(gateway.address()).ask_all(paths.map(|path| empty(get(path))).into());
-    let [silent, stalls, breaks, slow] = answers.try_into().expect("four answers");
-    assert_eq!(silent.expect("an answer").status, 504);
-    assert!(stalls.is_err() && breaks.is_err(), "they look whole");
-    assert_eq!(slow.expect("an answer").body, "ok");
-}
-
-#[test]
-fn a_stream_that_its_client_resets_frees_the_upstream() {
-    let left = Gate::default();
-    let upstream = Upstream::that_is_left(&left);
-    let gateway = open_with(&upstream, "");
-    let mut raw = RawHttp2::to(gateway.address(), &[]);
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", &[])));
-    raw.next_of(DATA).expect("the answer begins");
-    raw.send(frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes()));
-    eventually("it is over", || gateway.metric("gateway_requests_in_flight") == 0);
-    left.wait();
-    eventually("it is logged", || gateway.log().contains("\"status\":499"));
-    raw.send(frame(PING, 0, 0, b"12345678"));
-    assert_eq!(raw.next_of(PING).expect("the connection goes on").payload, b"12345678");
-}
-
-#[test]
-fn a_stream_that_is_not_taken_is_reset_and_the_others_go_on() {
-    let upstream = Upstream::start(|exchange| {
-        let size = if exchange.seen.target == "/large" { 1 << 20 } else { 1 };
-        exchange.answer(200, &[], vec![b'x'; size]);
-    });
-    let gateway = open_with(&upstream, "server.write_timeout = \"300ms\"");
-    // A window of 100 bytes for each stream.
-    let mut raw = RawHttp2::to(gateway.address(), &[0, 4, 0, 0, 0, 100]);
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/large", &[])));
-    let reset = raw.next_of(RST_STREAM).expect("it is reset");
-    assert_eq!(reset.stream, 1);
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 3, &head("GET", "/", &[])));
-    assert_eq!(raw.next_of(DATA).expect("an answer").stream, 3);
-}
-
-#[test]
-fn a_stream_that_is_taken_slowly_is_not() {
-    const SIZE: usize = 256 << 10;
-    let upstream = Upstream::start(|exchange| exchange.answer(200, &[], vec![b'x'; SIZE]));
-    let gateway = open_with(&upstream, "server.write_timeout = \"500ms\"");
-    let mut raw = RawHttp2::to(gateway.address(), &[]);
-    // The first 64 KiB, which every window has, and the rest piece by piece.
-    let more = (16_u32 << 10).to_be_bytes();
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", &[])));
-    for _ in 0..SIZE / (16 << 10) {
-        thread::sleep(Duration::from_millis(150));
-        raw.send([frame(WINDOW_UPDATE, 0, 0, &more), frame(WINDOW_UPDATE, 0, 1, &more)].concat());
-    }
-    let mut taken = 0;
-    while taken < SIZE {
-        let frame = raw.next().expect("the answer goes on");
-        assert_ne!(frame.kind, RST_STREAM);
-        taken += if frame.kind == DATA { frame.payload.len() } else { 0 };
-    }
-}
-
-#[test]
 fn a_refusal_reaches_a_client_that_is_still_sending() {
     let gateway = Gateway::start(Upstream::nowhere(), "");
     let mut raw = RawHttp2::to(gateway.address(), &[]);
-    raw.send(frame(HEADERS, END_HEADERS, 1, &head("POST", "/", &[])));
+    raw.send(frame(HEADERS, END_HEADERS, 1, head("POST", "/", &[])));
     let mut answer = Vec::new();
     while answer.last().is_none_or(|frame: &Frame| frame.kind != RST_STREAM) {
         answer.extend(raw.next());
@@ -204,18 +114,6 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
     assert!(ended, "{answer:?}");
     // NO_ERROR: stop sending (RFC 9113 8.1).
     assert_eq!(answer.last().expect("a reset").code(), 0);
-}
-
-#[test]
-fn an_upload_that_stalls_is_given_up() {
-    let upstream = Upstream::ok();
-    let gateway = open_with(&upstream, "server.body_timeout = \"300ms\"");
-    let mut raw = RawHttp2::to(gateway.address(), &[]);
-    raw.send(frame(HEADERS, END_HEADERS, 1, &head("POST", "/", &[])));
-    raw.send(frame(DATA, 0, 1, b"abc"));
-    raw.next_of(HEADERS).expect("an answer");
-    eventually("it is logged", || gateway.log().contains("\"status\":408"));
-    assert!(upstream.requests().iter().all(|seen| !seen.complete));
 }
 
 #[test]
@@ -228,8 +126,8 @@ fn what_does_not_come_to_its_end_is_given_up() {
         raw.send(bytes);
         raw
     };
-    let settings = frame(SETTINGS, 0, 0, &[]);
-    let half_a_head = frame(HEADERS, END_STREAM, 1, &head("GET", "/", &[]));
+    let settings = frame(SETTINGS, 0, 0, []);
+    let half_a_head = frame(HEADERS, END_STREAM, 1, head("GET", "/", &[]));
     for bytes in [PREFACE[..20].to_vec(), [PREFACE, &settings, &half_a_head].concat()] {
         begun(&bytes).rest();
     }
@@ -256,7 +154,7 @@ fn a_drain_tells_of_the_end_and_completes_what_is_open() {
     let mut gateway = open_with(&upstream, "server.drain_timeout = \"1h\"");
     let mut idle = RawHttp2::to(gateway.address(), &[]);
     let mut raw = RawHttp2::to(gateway.address(), &[]);
-    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", &[])));
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, head("GET", "/", &[])));
     assert_eq!(raw.next_of(DATA).expect("the first half").payload, b"half");
     gateway.terminate();
     assert_eq!(raw.next_of(GOAWAY).expect("it is told").code(), 0);
@@ -272,21 +170,24 @@ fn a_drain_tells_of_the_end_and_completes_what_is_open() {
 fn a_flood_ends_its_connection_and_no_other() {
     let upstream = Upstream::start(|exchange| exchange.answer(200, &[], "ok"));
     let gateway = open_with(&upstream, "");
-    let ask = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &head("GET", "/", &[]));
-    let post = frame(HEADERS, END_HEADERS, 1, &head("POST", "/", &[]));
-    let resets = (0..3000).flat_map(|count| [ask(2 * count + 1), frame(RST_STREAM, 0, 2 * count + 1, &[0, 0, 0, 8])].concat());
+    let ask = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, head("GET", "/", &[]));
+    let post = frame(HEADERS, END_HEADERS, 1, head("POST", "/", &[]));
+    let resets = (0..3000).flat_map(|count| [ask(2 * count + 1), frame(RST_STREAM, 0, 2 * count + 1, [0, 0, 0, 8])].concat());
+    // Each window update is an error that makes the gateway reset the stream.
+    let provoked = (0..3000).flat_map(|count| [ask(2 * count + 1), frame(WINDOW_UPDATE, 0, 2 * count + 1, [0; 4])].concat());
     let floods = [
         ("pings", frame(PING, 0, 0, b"12345678").repeat(5000)),
-        ("settings", frame(SETTINGS, 0, 0, &[]).repeat(5000)),
-        ("empty data", [post.clone(), frame(DATA, 0, 1, &[]).repeat(5000)].concat()),
-        ("priorities", frame(2, 0, 1, &[0, 0, 0, 3, 1]).repeat(5000)),
+        ("settings", frame(SETTINGS, 0, 0, []).repeat(5000)),
+        ("empty data", [post.clone(), frame(DATA, 0, 1, []).repeat(5000)].concat()),
+        ("priorities", frame(2, 0, 1, [0, 0, 0, 3, 1]).repeat(5000)),
         ("unknown frames", frame(200, 0, 0, b"x").repeat(5000)),
-        ("continuations", [frame(HEADERS, 0, 1, &head("GET", "/", &[])), frame(CONTINUATION, 0, 1, &[]).repeat(5000)].concat()),
+        ("continuations", [frame(HEADERS, 0, 1, head("GET", "/", &[])), frame(CONTINUATION, 0, 1, []).repeat(5000)].concat()),
         (
             "large continuations",
-            [frame(HEADERS, 0, 1, &[]), frame(CONTINUATION, 0, 1, &head("GET", "/", &[]).repeat(100)).repeat(500)].concat(),
+            [frame(HEADERS, 0, 1, []), frame(CONTINUATION, 0, 1, head("GET", "/", &[]).repeat(100)).repeat(500)].concat(),
         ),
         ("resets", resets.collect()),
+        ("resets that are provoked", provoked.collect()),
     ];
     for (what, bytes) in floods {
         let mut raw = RawHttp2::to(gateway.address(), &[]);
@@ -295,44 +196,6 @@ fn a_flood_ends_its_connection_and_no_other() {
         assert_eq!(Http2::to(gateway.address()).ask(empty(get("/"))).status, 200, "{what}");
     }
     eventually("nothing is left", || gateway.metric("gateway_requests_in_flight") == 0);
-}
-
-/// What RFC 9113 has a peer answer by an error of the connection. A more general code than the one it names is in order (5.4.1).
-#[test]
-fn what_breaks_the_protocol_ends_the_connection_with_a_word() {
-    let upstream = Upstream::ok();
-    let gateway = open_with(&upstream, "");
-    let ask = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &head("GET", "/", &[]));
-    let window = 0x7fff_ffff_u32.to_be_bytes();
-    for (what, bytes) in [
-        ("data on stream 0", frame(DATA, 0, 0, b"x")),
-        ("data on an idle stream", frame(DATA, 0, 1, b"x")),
-        ("an even stream", ask(2)),
-        ("a stream below an earlier one", [ask(5), ask(3)].concat()),
-        ("a head on stream 0", ask(0)),
-        ("a frame that is too large", frame(DATA, 0, 1, &vec![0; 16_385])),
-        ("a ping that is too short", frame(PING, 0, 0, b"1234567")),
-        ("settings on a stream", frame(SETTINGS, 0, 1, &[])),
-        ("settings of a wrong length", frame(SETTINGS, 0, 0, &[0, 3, 0])),
-        ("an acknowledgement with content", frame(SETTINGS, 1, 0, &[0, 3, 0, 0, 0, 1])),
-        ("a window beyond all bounds", frame(SETTINGS, 0, 0, &[0, 4, 0x80, 0, 0, 0])),
-        ("windows that overflow", frame(WINDOW_UPDATE, 0, 0, &window).repeat(2)),
-        ("a window update of nothing", frame(WINDOW_UPDATE, 0, 0, &[0; 4])),
-        ("a reset of an idle stream", frame(RST_STREAM, 0, 1, &[0; 4])),
-        ("a push", frame(5, END_HEADERS, 1, &[0, 0, 0, 2])),
-        ("garbage for a head", frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xff; 10])),
-        ("a continuation of nothing", frame(CONTINUATION, END_HEADERS, 1, &[])),
-        ("another frame within a head", [frame(HEADERS, 0, 1, &head("GET", "/", &[])), frame(PING, 0, 0, b"12345678")].concat()),
-        ("padding beyond the frame", frame(DATA, 8, 1, &[9, 0])),
-        ("data after the end", [ask(1), frame(DATA, END_STREAM, 1, b"x")].concat()),
-    ] {
-        let mut raw = RawHttp2::to(gateway.address(), &[]);
-        raw.send(bytes);
-        let rest = raw.rest();
-        let told: Vec<u32> = rest.iter().filter(|frame| matches!(frame.kind, GOAWAY | RST_STREAM)).map(Frame::code).collect();
-        assert!(told.iter().any(|&code| code != 0), "{what}: {told:?}");
-    }
-    assert_eq!(Http2::to(gateway.address()).ask(empty(get("/"))).status, 200);
 }
 
 #[test]
@@ -359,6 +222,29 @@ fn a_malformed_request_is_reset_and_does_not_reach_the_upstream() {
     assert_eq!(upstream.requests().len(), 0);
 }
 
+/// RFC 9113 8.3.1: `:authority` is the host, and where there is none, Host is.
+#[test]
+fn a_request_names_one_host_in_one_of_two_ways() {
+    let upstream = Upstream::ok();
+    let gateway = open_with(&upstream, "");
+    let mut raw = RawHttp2::to(gateway.address(), &[]);
+    let mut status = |stream, fields: &[(&str, &str)]| {
+        let rest = block(&[&[(":method", "GET"), (":scheme", "http"), (":path", "/")], fields].concat());
+        raw.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, rest));
+        raw.next_of(HEADERS).expect("an answer").payload[0]
+    };
+    let (ok, bad_request) = (0x88, 0x8c);
+    assert_eq!(status(1, &[(":authority", "a")]), ok);
+    assert_eq!(status(3, &[("host", "a")]), ok);
+    assert_eq!(status(5, &[(":authority", "a"), ("host", "a")]), ok);
+    assert_eq!(status(7, &[]), bad_request);
+    assert_eq!(status(9, &[(":authority", "a"), ("host", "b")]), bad_request);
+    assert_eq!(status(11, &[("host", "a"), ("host", "a")]), bad_request);
+    assert_eq!(status(13, &[(":authority", "user@a")]), bad_request);
+    assert_eq!(status(15, &[("host", "a b")]), bad_request);
+    assert!(upstream.requests().iter().all(|seen| seen.headers.all("host") == ["a"]));
+}
+
 #[test]
 fn a_preface_that_goes_wrong_is_not_answered_as_http1() {
     let upstream = Upstream::ok();
@@ -367,6 +253,7 @@ fn a_preface_that_goes_wrong_is_not_answered_as_http1() {
         &b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"[..],
         b"PRI * HTTP/2.0\r\nHost: a\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"INVALID CONNECTION PREFACE\r\n\r\n",
     ] {
         let mut raw = RawHttp2::silent(gateway.address());
         raw.send(bytes);
@@ -383,7 +270,7 @@ fn a_connection_that_began_with_http1_does_not_change() {
     let mut connection = gateway.connect();
     assert_eq!(connection.ask(&Request::get("/")).status, 200);
     connection.send(PREFACE);
-    connection.send(frame(SETTINGS, 0, 0, &[]));
+    connection.send(frame(SETTINGS, 0, 0, []));
     connection.end();
     assert_eq!(upstream.requests().len(), 1);
 }

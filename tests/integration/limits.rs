@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hokusai_gateway::clock;
 
+use crate::support::http2::{Http2, empty, get};
 use crate::support::{Gateway, Key, Request, Response, Upstream, eventually};
 
 const HOUR: u64 = 3600;
@@ -38,6 +39,20 @@ fn of_many_requests_at_once_exactly_as_many_as_the_limit_pass() {
         clients.into_iter().map(|client| client.join().expect("no client panics")).sum()
     });
     assert_eq!(passed, 150);
+    assert_eq!(upstream.requests().len(), 150);
+}
+
+#[test]
+fn streams_of_one_connection_are_counted_like_connections() {
+    left_of_the_hour();
+    let upstream = Upstream::ok();
+    let gateway = Gateway::start(upstream.address(), "");
+    let key = gateway.create_key(&["--rate-limit", "150"]);
+    let requests = (0..400).map(|_| empty(get("/").header("x-api-key", &key.secret))).collect();
+    let answers = Http2::to(gateway.address()).ask_all(requests);
+    let statuses: Vec<u16> = answers.into_iter().map(|answer| answer.expect("a whole answer").status).collect();
+    let count = |wanted: u16| statuses.iter().filter(|&&status| status == wanted).count();
+    assert_eq!((count(200), count(429)), (150, 250));
     assert_eq!(upstream.requests().len(), 150);
 }
 

@@ -1,9 +1,13 @@
 //! Who a client is, where a proxy before the gateway says it ahead of everything else.
 
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use hokusai_gateway::clock;
 
+use crate::support::raw_http2::{DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, RawHttp2, SETTINGS, frame, head};
+use crate::support::tls::{Authority, Made, TlsConnection};
 use crate::support::{Connection, Gateway, Key, Request, Response, Upstream, eventually};
 
 const ON: &str = "server.proxy_protocol = true\nclient_ip.trusted_proxies = [\"127.0.0.0/8\", \"10.0.0.0/8\"]";
@@ -103,6 +107,94 @@ fn a_header_that_does_not_come_ends_the_connection_after_the_handshake_timeout()
         let waited = clock::monotonic() - begun;
         assert!(waited >= Duration::from_millis(300) && waited < SLACK, "{waited:?}");
     }
+}
+
+/// A gateway that speaks TLS after the header, its authority, and the certificates it shows to who asks for `one.test`, `two.test`.
+fn with_tls(upstream: &Upstream, own: &str) -> (Gateway, Authority, [Made; 2]) {
+    let tls = r#"
+        [server.tls]
+        listen = ["127.0.0.1:0"]
+        certificate = "one.pem"
+        private_key = "one-key.pem"
+        [[server.tls.certificates]]
+        certificate = "two.pem"
+        private_key = "two-key.pem"
+    "#;
+    let authority = Authority::new();
+    let mut gateway = Gateway::stopped(upstream.address(), &format!("{ON}\n{own}\n{tls}"));
+    let made = ["one", "two"].map(|name| {
+        let made = authority.make(&[&format!("{name}.test")]);
+        made.write(gateway.folder(), name);
+        made
+    });
+    gateway.run();
+    (gateway, authority, made)
+}
+
+#[test]
+fn a_handshake_of_tls_follows_the_header_and_the_name_it_asks_for_counts() {
+    let upstream = Upstream::ok();
+    let (gateway, authority, [_, two]) = with_tls(&upstream, "");
+    let key = gateway.create_key(&["--allowed-ip", "203.0.113.7"]);
+    let client = Arc::new(authority.client());
+    let ask = |header: &[u8]| {
+        let connected = TlsConnection::after(header, gateway.tls_address(), "two.test", &client);
+        let mut connection = connected.expect("a handshake");
+        assert_eq!(connection.certificate(), two.der());
+        connection.send(Request::get("/").host("two.test").key(&key).bytes()).expect("it is taken");
+        connection.answer().0
+    };
+    for header in [line("203.0.113.7"), binary(0x21, [203, 0, 113, 7], &[]), binary(0x21, [203, 0, 113, 7], &[0; 3000])] {
+        assert!(ask(&header).starts_with("HTTP/1.1 200"));
+        let seen = upstream.requests().pop().expect("it reaches the upstream").headers;
+        assert_eq!((seen.all("x-forwarded-for"), seen.all("x-forwarded-proto")), (vec!["203.0.113.7"], vec!["https"]));
+    }
+    for header in [line("203.0.113.8"), binary(0x21, [203, 0, 113, 8], &[])] {
+        assert!(ask(&header).starts_with("HTTP/1.1 403"));
+    }
+    assert!(TlsConnection::resuming(gateway.tls_address(), "two.test", &client).is_err(), "the header is missing");
+}
+
+#[test]
+fn the_streams_of_http2_come_from_there_too() {
+    let upstream = Upstream::ok();
+    let (gateway, authority, _) = with_tls(&upstream, "");
+    let key = gateway.create_key(&["--allowed-ip", "203.0.113.7"]);
+    let mut client = authority.client();
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    let client = Arc::new(client);
+    for header in [line("203.0.113.7"), binary(0x21, [203, 0, 113, 7], &[])] {
+        let mut in_cleartext = RawHttp2::silent(gateway.address());
+        in_cleartext.send(&header);
+        let over_tls = TlsConnection::after(&header, gateway.tls_address(), "one.test", &client).expect("a handshake");
+        for mut connection in [in_cleartext, RawHttp2::over_tls(over_tls)] {
+            connection.send([PREFACE, &frame(SETTINGS, 0, 0, [])].concat());
+            let block = head("GET", "/", &[("x-api-key", &key.secret)]);
+            connection.send([1, 3].map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &block)).concat());
+            assert_eq!([(); 2].map(|()| connection.next_of(DATA).expect("an answer").payload), [b"ok"; 2]);
+        }
+    }
+    assert!(upstream.requests().iter().all(|seen| seen.headers.all("x-forwarded-for") == ["203.0.113.7"]));
+}
+
+#[test]
+fn header_and_handshake_have_one_timeout_together() {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    let upstream = Upstream::ok();
+    let (gateway, ..) = with_tls(&upstream, "server.handshake_timeout = \"3s\"");
+    thread::scope(|scope| {
+        for address in [gateway.address(), gateway.tls_address()] {
+            scope.spawn(move || {
+                let begun = clock::monotonic();
+                let mut connection = Connection::to(address);
+                thread::sleep(TIMEOUT * 5 / 6);
+                connection.send(line("203.0.113.7"));
+                connection.end();
+                let waited = clock::monotonic() - begun;
+                assert!(waited >= TIMEOUT && waited < TIMEOUT * 5 / 3, "{waited:?}");
+            });
+        }
+    });
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use hokusai_gateway::clock;
 
+use crate::support::http2::{Http2, empty, get};
+use crate::support::raw_http2::{CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, RawHttp2, frame, head};
 use crate::support::wire::End;
 use crate::support::{Connection, Gate, Gateway, Request, Response, Upstream, eventually};
 
@@ -41,6 +43,21 @@ fn each_key_gets_its_burst_and_then_its_rate() {
     let secret = rotated["key"].as_str().expect("a text");
     let (by_the_new_secret, most) = admitted(&gateway, &Request::get("/").header("X-API-Key", secret), 20, 0);
     assert!(by_the_new_secret <= most + 1, "its new secret has no burst of its own: {by_the_new_secret}");
+}
+
+#[test]
+fn streams_of_one_connection_share_a_burst_and_a_rate() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::start(upstream.address(), "limits = { per_second = 1, burst = 5 }");
+    let key = gateway.create_key(&[]);
+    let requests = (0..60).map(|_| empty(get("/").header("x-api-key", &key.secret))).collect();
+    let begun = clock::monotonic();
+    let answers = Http2::to(gateway.address()).ask_all(requests);
+    let most = 5 + usize::try_from((clock::monotonic() - begun).as_secs()).expect("seconds are few") + 1;
+    let (admitted, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().map(|answer| answer.expect("a whole answer")).partition(|answer| answer.status == 200);
+    assert!((5..=most).contains(&admitted.len()), "{}, not 5 to {most}", admitted.len());
+    assert!(refused.iter().all(|answer| answer.status == 429 && answer.headers["retry-after"] == "1"));
 }
 
 #[test]
@@ -139,6 +156,34 @@ fn no_more_than_so_many_are_under_way_until_the_last_byte_of_one() {
     gate.open();
     eventually("all have ended", || gateway.metric("gateway_requests_in_flight") == 0);
     assert_eq!(gateway.ask(&Request::get("/").key(&key)).status, 200);
+}
+
+#[test]
+fn streams_of_one_connection_are_under_way_each_for_itself() {
+    let gate = Gate::default();
+    let upstream = Upstream::start({
+        let gate = gate.clone();
+        move |exchange| match exchange.seen.target.as_str() {
+            "/held" => exchange.half_and_half(&gate),
+            _ => exchange.answer(200, &[], "ok"),
+        }
+    });
+    let gateway = Gateway::start(upstream.address(), "limits.concurrent = 3");
+    let key = gateway.create_key(&[]);
+    let with_key = [("x-api-key", key.secret.as_str())];
+    let mut raw = RawHttp2::to(gateway.address(), &[]);
+    for stream in [1, 3, 5] {
+        raw.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, head("GET", "/held", &with_key)));
+        raw.next_of(DATA).expect("the first half");
+    }
+    let another = Http2::to(gateway.address());
+    let status = || another.ask(empty(get("/").header("x-api-key", &key.secret))).status;
+    assert_eq!([status(), status()], [429, 429]);
+    raw.send(frame(RST_STREAM, 0, 3, CANCEL.to_be_bytes()));
+    eventually("there is room for one", || status() == 200);
+    assert_eq!(gateway.metric("gateway_requests_in_flight"), 2, "the others have ended");
+    gate.open();
+    assert_eq!([(); 2].map(|()| raw.next_of(DATA).expect("the second half").payload), [b"full"; 2]);
 }
 
 /// Whether a connection from there is served.

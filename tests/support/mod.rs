@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod http2;
 pub mod ports;
 pub mod postgres;
+pub mod raw_http2;
 pub mod redis;
 pub mod redis_clock;
 pub mod settings;

@@ -128,7 +128,13 @@ impl TlsConnection {
 
     /// The same with a configuration that remembers sessions.
     pub fn resuming(address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        Self::after(b"", address, name, config)
+    }
+
+    /// The same where these bytes go ahead of the handshake.
+    pub fn after(start: &[u8], address: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> io::Result<Self> {
         let mut socket = TcpStream::connect(address)?;
+        socket.write_all(start)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from(name.to_owned()).expect("a name");
@@ -187,6 +193,22 @@ impl TlsConnection {
     pub fn finish(&mut self) {
         self.0.conn.send_close_notify();
         let _ = self.0.flush();
+    }
+}
+
+impl Read for TlsConnection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for TlsConnection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

@@ -23,7 +23,7 @@ use super::keys::{Accept, read_accept};
 use super::limits::{Pace, read_pace};
 use super::problem::Complaint;
 use super::section::Section;
-use super::server::Server;
+use super::server::{Server, header_size};
 use super::upstreams::Upstream;
 
 /// `[[routes]]`
@@ -47,6 +47,8 @@ pub struct Route {
     pub cors: Option<Cors>,
     /// Instead of [`Limits::pace`](super::Limits::pace), and counted apart from it.
     pub limit: Option<Pace>,
+    /// At most [`Server::max_header_bytes`].
+    pub max_header_bytes: usize,
     /// `None`: no limit.
     pub max_body_bytes: Option<u64>,
     /// The longest pause within a request body. Zero: no such deadline.
@@ -98,10 +100,21 @@ pub(super) fn read(section: &mut Section<'_>, around: &Surroundings<'_>) -> Rout
         response_headers: section.table("response_headers", |rules| header_rules::read(rules, None)),
         cors: section.optional_table("cors", cors::read),
         limit: section.optional_table("limit", read_pace),
+        max_header_bytes: read_max_header_bytes(section, around.server),
         max_body_bytes: section.optional_text("max_body_bytes", size_limit).unwrap_or(around.server.max_body_bytes),
         request_body_timeout: timeouts.request_body,
         stream_idle_timeout: timeouts.stream_idle,
     }
+}
+
+/// Never more than the server's: what is beyond that is refused before its route is known.
+fn read_max_header_bytes(section: &mut Section<'_>, server: &Server) -> usize {
+    let own = section.optional_text("max_header_bytes", header_size).unwrap_or(server.max_header_bytes);
+    if own > server.max_header_bytes && section.reading.is_right("server.max_header_bytes") {
+        let complaint = Complaint::new("is more than server.max_header_bytes, beyond which no head is read");
+        section.complain("max_header_bytes", complaint.hint("raise that one too"));
+    }
+    own
 }
 
 /// `timeouts` of a route, over those of the server and of its upstream.

@@ -12,7 +12,9 @@ pub struct Activity {
     opened: Instant,
     has_begun: AtomicBool,
     streams: AtomicUsize,
-    /// Milliseconds since `opened`: when the last stream ended, or the preface came.
+    /// Pieces of answers that wait for the client to take them, their streams' tasks over or not.
+    untaken: AtomicUsize,
+    /// Milliseconds since `opened`: when the last stream ended, the last piece went, or the preface came.
     idle_since: AtomicU64,
     /// Since when a head has been coming, 0 when none is.
     head_since: AtomicU64,
@@ -34,12 +36,16 @@ pub enum Late {
 /// Counts as a stream until it is dropped.
 pub struct OpenStream(Arc<Activity>);
 
+/// Counts as a piece of an answer until it is dropped.
+pub struct Untaken(Arc<Activity>);
+
 impl Activity {
     pub fn new(opened: Instant) -> Self {
         Self {
             opened,
             has_begun: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
+            untaken: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
             write_blocked: AtomicU64::new(0),
@@ -51,8 +57,15 @@ impl Activity {
         OpenStream(Arc::clone(self))
     }
 
-    pub fn is_idle(&self) -> bool {
-        self.streams.load(Ordering::Relaxed) == 0
+    pub fn hand_over(self: &Arc<Self>) -> Untaken {
+        self.untaken.fetch_add(1, Ordering::Relaxed);
+        Untaken(Arc::clone(self))
+    }
+
+    /// Since when there has been no stream, and nothing of one that is still to be taken.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let is_idle = self.streams.load(Ordering::Relaxed) == 0 && self.untaken.load(Ordering::Relaxed) == 0;
+        is_idle.then(|| self.opened + Duration::from_millis(self.idle_since.load(Ordering::Relaxed)))
     }
 
     /// What has come so far.
@@ -67,17 +80,20 @@ impl Activity {
         set(&self.write_blocked, blocked, || self.now());
     }
 
-    /// The first deadline. While there are streams the end of idleness is as far away as it can be; there is none for a
-    /// connection that `ends` anyway.
+    /// The first deadline. While there are streams, each has its own; after them, what the client has not taken keeps the
+    /// connection for a while. Idleness has no end where the connection `ends` anyway.
     pub fn deadline(&self, rules: &Server, ends: bool) -> Option<(Instant, Late)> {
         let marked = |mark: &AtomicU64| Some(mark.load(Ordering::Relaxed)).filter(|&since| since > 0);
         let (begun, idle_since) = (self.has_begun.load(Ordering::Relaxed), self.idle_since.load(Ordering::Relaxed));
-        let idle_since = if self.is_idle() { idle_since } else { self.now() };
+        let is_served = self.streams.load(Ordering::Relaxed) > 0;
+        let is_taken = self.untaken.load(Ordering::Relaxed) == 0;
+        let idle_since = if is_served { self.now() } else { idle_since };
         let waits = [
             (Some(0).filter(|_| !begun), rules.handshake_timeout, Late::Begin),
             (marked(&self.head_since).filter(|_| begun), rules.header_timeout, Late::Begin),
             (marked(&self.write_blocked), rules.write_timeout, Late::Write),
-            (Some(idle_since).filter(|_| begun && !ends), rules.idle_timeout, Late::Idle),
+            (Some(idle_since).filter(|_| !is_served && !is_taken), rules.write_timeout, Late::Write),
+            (Some(idle_since).filter(|_| begun && is_taken && !ends), rules.idle_timeout, Late::Idle),
         ];
         let ends = waits.into_iter().filter(|(_, limit, _)| !limit.is_zero());
         let first = ends.filter_map(|(since, limit, late)| Some((since? + millis(limit), late))).min_by_key(|(at, _)| *at);
@@ -103,5 +119,12 @@ impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
+        self.0.untaken.fetch_sub(1, Ordering::Relaxed);
     }
 }

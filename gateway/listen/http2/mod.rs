@@ -113,7 +113,8 @@ async fn run(mut http: Pin<&mut Http<'_>>, activity: &Activity, rules: &Server, 
             if http.as_mut().poll(context).is_ready() {
                 return Poll::Ready(None);
             }
-            let end = told_to_end.filter(|_| activity.is_idle()).map(|told| (told + DRAIN_IDLE, Late::Idle));
+            let idle = told_to_end.and_then(|told| Some(activity.idle_since()?.max(told)));
+            let end = idle.map(|since| (since + DRAIN_IDLE, Late::Idle));
             let deadline = activity.deadline(rules, told_to_end.is_some()).into_iter().chain(end);
             let Some((deadline, late)) = deadline.min_by_key(|(at, _)| *at) else { return Poll::Pending };
             if timer.poll(deadline, context).is_pending() {

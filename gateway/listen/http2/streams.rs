@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -19,7 +19,7 @@ use hyper::rt::Executor;
 use hyper::service::Service;
 use tokio::time::sleep_until;
 
-use super::activity::Activity;
+use super::activity::{Activity, Untaken};
 use crate::clock;
 use crate::config::Server;
 use crate::listen::timer::Timer;
@@ -64,14 +64,15 @@ impl Service<Request<Incoming>> for Streams {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let client = Arc::new(Client::new(self.connection.peer, self.connection.scheme));
+        let client = Arc::new(Client::new(self.connection.peer, self.connection.scheme, clock::monotonic()));
         *self.next() = Some(Arc::clone(&client));
-        let worker = Arc::clone(&self.worker);
+        let (worker, activity) = (Arc::clone(&self.worker), Arc::clone(&self.activity));
         Box::pin(async move {
             let is_head = *request.method() == Method::HEAD;
             as_http1(&mut request);
             let response = handle(request, worker, Arc::clone(&client)).await?;
-            Ok(if is_head { without_body(response, client) } else { response.map(|body| StreamBody::new(body, client)) })
+            let response = if is_head { without_body(response) } else { response };
+            Ok(response.map(|body| StreamBody { body, rest: Bytes::new(), client, activity }))
         })
     }
 }
@@ -138,11 +139,11 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// What is answered to HEAD: the length is told, and nothing comes.
-fn without_body(mut response: Response<AnswerBody>, client: Arc<Client>) -> Response<StreamBody> {
+fn without_body(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
     if let Some(length) = response.body().size_hint().exact().filter(|&length| length > 0) {
         response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
-    response.map(|_| StreamBody::new(AnswerBody::Empty, client))
+    response.map(|_| AnswerBody::Empty)
 }
 
 /// An answer's body. Between two looks at it, its client takes what came of it: never more than a piece, so that a client who
@@ -152,32 +153,53 @@ pub struct StreamBody {
     /// What is left of what came last.
     rest: Bytes,
     client: Arc<Client>,
+    activity: Arc<Activity>,
+}
+
+/// A part of an answer, until it is on its way to the client.
+pub struct Piece {
+    bytes: Bytes,
+    _untaken: Untaken,
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
 }
 
 impl StreamBody {
-    fn new(body: AnswerBody, client: Arc<Client>) -> Self {
-        Self { body, rest: Bytes::new(), client }
-    }
-
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, ExchangeError>>> {
         if self.rest.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(context)).map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => self.rest = data,
-                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers.map_data(|bytes| self.piece(bytes))))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
         }
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        let bytes = self.rest.split_to(self.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(self.piece(bytes)))))
+    }
+
+    fn piece(&self, bytes: Bytes) -> Piece {
+        Piece { bytes, _untaken: self.activity.hand_over() }
     }
 }
 
 impl Body for StreamBody {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = ExchangeError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, ExchangeError>>> {
         self.client.write_is_blocked(false);
         let polled = self.poll_piece(context);
         self.client.write_is_blocked(matches!(polled, Poll::Ready(Some(Ok(_)))));

@@ -6,6 +6,7 @@
 mod header;
 
 use std::io;
+use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -37,13 +38,20 @@ enum Missing {
 }
 
 /// Whom requests on this connection come from; `None`: it is to be closed. Others than trusted proxies are who they are.
-pub async fn peer(stream: &mut TcpStream, peer: PeerAddr, worker: &Worker, refused: &Refused) -> Option<PeerAddr> {
+/// `handshake_timeout` runs from `opened`, and what the header leaves of it is for what follows.
+pub async fn peer(
+    stream: &mut TcpStream,
+    peer: PeerAddr,
+    opened: Instant,
+    worker: &Worker,
+    refused: &Refused,
+) -> Option<PeerAddr> {
     let config = worker.live.load().config.clone();
     if !config.server.proxy_protocol || !is_trusted(peer.ip(), &config.client_address) {
         return Some(peer);
     }
     let patience = config.server.handshake_timeout;
-    let deadline = (!patience.is_zero()).then(|| clock::monotonic() + patience);
+    let deadline = (!patience.is_zero()).then(|| opened + patience);
     let told = tokio::select! {
         told = Box::pin(receive(stream)) => told,
         () = impatience(deadline, worker) => Err(Missing::Slow),

@@ -2,6 +2,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
 use super::*;
+use crate::clock;
 use crate::model::address::PeerAddr;
 
 /// The fields that an upstream sees of these, one a line; `change` alters what decides.
@@ -13,7 +14,7 @@ fn sent(lines: &[(&'static str, &'static str)], change: impl FnOnce(&mut Request
     }
     let mut headers = RequestHeaders {
         received: &received,
-        client: &Client::new(PeerAddr::new("192.0.2.7:1".parse().expect("an address")), Scheme::Http),
+        client: &Client::new(PeerAddr::new("192.0.2.7:1".parse().expect("an address")), Scheme::Http, clock::monotonic()),
         address: None,
         scheme: Scheme::Http,
         peer_is_trusted: false,

@@ -100,15 +100,16 @@ fn write_batch(
 
 /// Many rows in one statement: most of what a statement costs it costs once.
 fn insert(transaction: &Transaction<'_>, rows: &UsageBatch) -> rusqlite::Result<()> {
-    let mut texts = Texts::default();
-    let mut left = rows.iter();
+    let (mut texts, mut done) = (Texts::default(), 0);
     for at_once in [ROWS_AT_ONCE, 1] {
-        let mut statement = transaction.prepare_cached(&insertion(at_once))?;
-        while left.len() >= at_once {
-            for (place, event) in left.by_ref().take(at_once).enumerate() {
-                bind(&mut statement, place * COLUMNS, &event, &mut texts)?;
+        let (mut statement, first) = (transaction.prepare_cached(&insertion(at_once))?, done);
+        while rows.len() - done >= at_once {
+            for (place, number) in (done..done + at_once).enumerate() {
+                let held = (done > first).then(|| rows.get(number - at_once));
+                bind(&mut statement, place * COLUMNS, held.as_ref(), &rows.get(number), &mut texts)?;
             }
             statement.raw_execute()?;
+            done += at_once;
         }
     }
     Ok(())
@@ -116,24 +117,48 @@ fn insert(transaction: &Transaction<'_>, rows: &UsageBatch) -> rusqlite::Result<
 
 fn insertion(rows: usize) -> String {
     let values = ["(?,?,?,?,?,?,?,?,?,?)"].repeat(rows).join(",");
+    // A row that cannot be written ends the batch: SQLite need not remember what a single statement had changed.
     format!(
-        "INSERT INTO api_key_usage (api_key_id, endpoint, timestamp, response_time_ms, status_code, method, request_id, \
+        "INSERT OR ROLLBACK INTO api_key_usage (api_key_id, endpoint, timestamp, response_time_ms, status_code, method, request_id, \
          client_ip, request_bytes, response_bytes) VALUES {values}"
     )
 }
 
-/// One row's values, behind those of the `before` columns.
-fn bind(statement: &mut Statement<'_>, before: usize, event: &UsageEvent<'_>, texts: &mut Texts) -> rusqlite::Result<()> {
-    statement.raw_bind_parameter(before + 1, event.key_id)?;
-    statement.raw_bind_parameter(before + 2, event.endpoint)?;
+/// One row's values, behind those of the `before` columns. Those of the row that it `held` there are kept where they are the same:
+/// what a value costs is mostly its binding.
+fn bind(
+    statement: &mut Statement<'_>,
+    before: usize,
+    held: Option<&UsageEvent<'_>>,
+    event: &UsageEvent<'_>,
+    texts: &mut Texts,
+) -> rusqlite::Result<()> {
+    let is_new = |is_same: fn(&UsageEvent<'_>, &UsageEvent<'_>) -> bool| held.is_none_or(|held| !is_same(held, event));
+    if is_new(|held, event| held.key_id == event.key_id) {
+        statement.raw_bind_parameter(before + 1, event.key_id)?;
+    }
+    if is_new(|held, event| held.endpoint == event.endpoint) {
+        statement.raw_bind_parameter(before + 2, event.endpoint)?;
+    }
     statement.raw_bind_parameter(before + 3, texts.instant(event.timestamp))?;
     statement.raw_bind_parameter(before + 4, Duration::from_micros(event.response_micros).as_secs_f64() * 1000.0)?;
-    statement.raw_bind_parameter(before + 5, event.status)?;
-    statement.raw_bind_parameter(before + 6, event.method)?;
+    if is_new(|held, event| held.status == event.status) {
+        statement.raw_bind_parameter(before + 5, event.status)?;
+    }
+    if is_new(|held, event| held.method == event.method) {
+        statement.raw_bind_parameter(before + 6, event.method)?;
+    }
     statement.raw_bind_parameter(before + 7, event.request_id)?;
-    statement.raw_bind_parameter(before + 8, event.client_ip.map(|address| texts.address(address)))?;
-    statement.raw_bind_parameter(before + 9, event.request_bytes)?;
-    statement.raw_bind_parameter(before + 10, event.response_bytes)
+    if is_new(|held, event| held.client_ip == event.client_ip) {
+        statement.raw_bind_parameter(before + 8, event.client_ip.map(|address| texts.address(address)))?;
+    }
+    if is_new(|held, event| held.request_bytes == event.request_bytes) {
+        statement.raw_bind_parameter(before + 9, event.request_bytes)?;
+    }
+    if is_new(|held, event| held.response_bytes == event.response_bytes) {
+        statement.raw_bind_parameter(before + 10, event.response_bytes)?;
+    }
+    Ok(())
 }
 
 /// What has to be printed for a row, each in a string of its own that is used again.
@@ -235,17 +260,43 @@ mod tests {
         );
     }
 
+    /// Some are those of the row that the same statement held before, some are not.
     #[tokio::test]
     async fn each_row_of_a_large_batch_has_its_own_values() {
         let (folder, store) = Folder::migrated().await;
-        let rows = 2 * ROWS_AT_ONCE as u64 + 7;
-        let instant = |number: u64| NOW.plus(Duration::from_millis(number * 97));
-        let events = (0..rows).map(|number| UsageEvent { response_bytes: number, ..row("a", instant(number)) });
-        store.write_usage("spool", None, at(1), batch(events)).await.unwrap();
+        let events: Vec<_> = (0..3 * ROWS_AT_ONCE + 7).map(event).collect();
+        store.write_usage("spool", None, at(1), batch(events.clone())).await.unwrap();
         let shell = folder.shell();
-        let mut written = shell.prepare("SELECT timestamp FROM api_key_usage ORDER BY response_bytes").unwrap();
+        let mut written = shell
+            .prepare(
+                "SELECT concat_ws(' ', api_key_id, endpoint, timestamp, status_code, method, request_id, \
+                 coalesce(client_ip, 'nobody'), request_bytes, response_bytes) FROM api_key_usage ORDER BY id",
+            )
+            .unwrap();
         let written: Vec<String> = written.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        assert_eq!(written, (0..rows).map(|number| instant(number).to_sql_text()).collect::<Vec<_>>());
+        assert_eq!(written, events.iter().map(told).collect::<Vec<_>>());
+    }
+
+    fn event(number: usize) -> UsageEvent<'static> {
+        let every = |rows| number.is_multiple_of(rows);
+        let (key_id, instant) = (if every(3) { "a" } else { "b" }, NOW.plus(Duration::from_millis(number as u64 * 97)));
+        UsageEvent {
+            endpoint: if every(7) { "/a" } else { "/b" },
+            status: if every(11) { 200 } else { 404 },
+            method: if every(13) { "GET" } else { "PUT" },
+            client_ip: every(17).then_some([192, 0, 2, 1].into()),
+            request_bytes: (number / 60) as u64,
+            response_bytes: (number / 70) as u64,
+            request_id: if every(2) { "even" } else { "odd" },
+            ..row(key_id, instant)
+        }
+    }
+
+    fn told(event: &UsageEvent<'_>) -> String {
+        let UsageEvent { key_id, endpoint, status, method, request_id, request_bytes, response_bytes, .. } = event;
+        let (instant, client) = (event.timestamp.to_sql_text(), event.client_ip.map(|address| address.to_string()));
+        let client = client.as_deref().unwrap_or("nobody");
+        format!("{key_id} {endpoint} {instant} {status} {method} {request_id} {client} {request_bytes} {response_bytes}")
     }
 
     /// With SQLite's words for the time and a fixed "now".

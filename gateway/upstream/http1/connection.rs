@@ -65,7 +65,7 @@ impl Connection {
             Poll::Pending => return Poll::Pending,
         }
         loop {
-            while let Some(head) = parse::head(&mut self.unread)? {
+            while let Some(head) = parse::head(&mut self.unread, request.spare())? {
                 self.heard = true;
                 if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
                     return Poll::Ready(Ok(head));

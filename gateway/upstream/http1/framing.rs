@@ -2,7 +2,7 @@
 //!
 //! What must stay true here: an answer whose end two readers might see in two places is refused.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::Malformed;
@@ -11,11 +11,11 @@ use super::parse::Head;
 
 /// How the body behind a head is read.
 pub fn of_answer(method: &Method, head: &Head) -> Result<Decoder, Malformed> {
-    let chunked = is_chunked(&head.headers)?;
+    let length = length(&head.headers)?;
+    let chunked = head.hop_by_hop.coding.is_chunked(length.is_some())?;
     if chunked && head.version != Version::HTTP_11 {
         return Err(Malformed("HTTP/1.0 knows no Transfer-Encoding"));
     }
-    let length = length(&head.headers)?;
     let bodiless = head.status.is_informational() || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     Ok(match length {
         _ if bodiless || *method == Method::HEAD => Decoder::of_length(0),
@@ -27,28 +27,8 @@ pub fn of_answer(method: &Method, head: &Head) -> Result<Decoder, Malformed> {
 
 /// Whether the upstream lets the connection serve another request.
 pub fn keeps_alive(head: &Head) -> bool {
-    let mut keeps = head.version == Version::HTTP_11;
-    for token in head.headers.get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
-        let token = token.trim_ascii();
-        if token.eq_ignore_ascii_case(b"close") {
-            return false;
-        }
-        keeps |= token.eq_ignore_ascii_case(b"keep-alive");
-    }
-    keeps
-}
-
-/// Of a request or an answer: one `Transfer-Encoding: chunked`, exactly, without a length beside it; or none.
-pub fn is_chunked(headers: &HeaderMap) -> Result<bool, Malformed> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return Ok(false) };
-    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err(Malformed("Transfer-Encoding may only be `chunked`, once"));
-    }
-    match headers.contains_key(CONTENT_LENGTH) {
-        true => Err(Malformed("Transfer-Encoding and Content-Length exclude each other")),
-        false => Ok(true),
-    }
+    let hop_by_hop = &head.hop_by_hop;
+    !hop_by_hop.closes && (head.version == Version::HTTP_11 || hop_by_hop.keeps_alive)
 }
 
 fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
@@ -63,10 +43,13 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     Ok(length)
 }
 
-/// `parse` alone would take a sign.
+/// `parse` would take a sign.
 fn digits(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    text.parse().ok()
+    let number = |number: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    text.iter().try_fold(0, number).filter(|_| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -78,7 +61,7 @@ mod tests {
 
     fn head(line: &str, fields: &[&str]) -> Head {
         let wire = [&[line], fields, &["", ""]].concat().join("\r\n");
-        parse::head(&mut BytesMut::from(wire.as_bytes())).expect("it is HTTP").expect("it is whole")
+        parse::head(&mut BytesMut::from(wire.as_bytes()), &mut HeaderMap::new()).expect("it is HTTP").expect("it is whole")
     }
 
     fn read(fields: &[&str]) -> Result<Decoder, Malformed> {

@@ -8,6 +8,7 @@ mod decode;
 mod download;
 mod encode;
 mod framing;
+mod hop_by_hop;
 mod outgoing;
 mod parse;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use std::io;
 pub use connection::Connection;
 pub use download::Download;
 pub use encode::RequestHead;
-pub use framing::is_chunked;
+pub use hop_by_hop::{Coding, HopByHop, is_hop_by_hop, names_header, tokens};
 pub use outgoing::Outgoing;
 pub use parse::Head;
 

@@ -26,6 +26,8 @@ pub struct Outgoing {
     upload: Option<Box<Upload>>,
     /// The upstream takes no more of it.
     failed: bool,
+    /// An empty map, for the headers of the answer.
+    spare: HeaderMap,
 }
 
 /// The body, where there is one.
@@ -54,7 +56,19 @@ impl Outgoing {
         let framing = body.as_ref().map_or(BodyFraming::None, framing);
         let Finished { method, wire, announced } = head.finish(framing);
         let upload = body.map(|body| Box::new(Upload::new(body, framing, announced)));
-        Self { method, head: wire, written: 0, unflushed: false, upload, failed: false }
+        Self { method, head: wire, written: 0, unflushed: false, upload, failed: false, spare: HeaderMap::new() }
+    }
+
+    /// The answer's headers are put into `map`, whatever is in it now: its room costs more than its emptying.
+    #[must_use]
+    pub fn reusing(mut self, mut map: HeaderMap) -> Self {
+        map.clear();
+        self.spare = map;
+        self
+    }
+
+    pub(super) fn spare(&mut self) -> &mut HeaderMap {
+        &mut self.spare
     }
 
     pub fn method(&self) -> &Method {

@@ -2,13 +2,14 @@
 //!
 //! What must stay true here: a head is bounded in bytes and in fields, and its values are slices of one buffer.
 
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use httparse::{Header, ParserConfig, Response, Status};
 
 use super::Malformed;
+use super::hop_by_hop::HopByHop;
 
 /// The largest head of an answer.
 pub const HEAD_MOST: usize = 64 * 1024;
@@ -20,14 +21,16 @@ const OF_OURS: usize = 8;
 pub struct Head {
     pub status: StatusCode,
     pub version: Version,
+    /// Those that go on beyond this connection.
     pub headers: HeaderMap,
+    pub hop_by_hop: HopByHop,
 }
 
 /// Where a field stands in the buffer: name and value, each as start and end.
 type Place = [u32; 4];
 
-/// Takes a head off the front of what was read; `None` while it is not all there.
-pub fn head(unread: &mut BytesMut) -> Result<Option<Head>, Malformed> {
+/// Takes a head off the front of what was read; `None` while it is not all there. Its headers are put into `spare`, which is empty.
+pub fn head(unread: &mut BytesMut, spare: &mut HeaderMap) -> Result<Option<Head>, Malformed> {
     if unread.is_empty() {
         return Ok(None);
     }
@@ -46,7 +49,8 @@ pub fn head(unread: &mut BytesMut) -> Result<Option<Head>, Malformed> {
         *place = place_of(field, unread);
     }
     let head = unread.split_to(length).freeze();
-    Ok(Some(Head { status, version, headers: headers(&head, &places[..count])? }))
+    let (headers, hop_by_hop) = headers(&head, &places[..count], mem::take(spare))?;
+    Ok(Some(Head { status, version, headers, hop_by_hop }))
 }
 
 /// A section of trailers, with the empty line that ends it; `None` while that is not there.
@@ -67,15 +71,21 @@ pub fn trailers(section: &[u8]) -> Result<Option<(usize, HeaderMap)>, Malformed>
     Ok(Some((length, trailers)))
 }
 
-fn headers(head: &Bytes, places: &[Place]) -> Result<HeaderMap, Malformed> {
+fn headers(head: &Bytes, places: &[Place], mut headers: HeaderMap) -> Result<(HeaderMap, HopByHop), Malformed> {
     const BAD: Malformed = Malformed("a field of the answer's head is malformed");
-    let mut headers = HeaderMap::with_capacity(places.len() + OF_OURS);
+    headers.reserve(places.len() + OF_OURS);
+    let mut hop_by_hop = HopByHop::default();
     for place in places {
         let [name_start, name_end, start, end] = place.map(|at| at as usize);
         let name = HeaderName::from_bytes(&head[name_start..name_end]).map_err(|_| BAD)?;
-        headers.append(name, HeaderValue::from_maybe_shared(head.slice(start..end)).map_err(|_| BAD)?);
+        if !hop_by_hop.take(&name, &head[start..end]) {
+            headers.append(name, HeaderValue::from_maybe_shared(head.slice(start..end)).map_err(|_| BAD)?);
+        }
     }
-    Ok(headers)
+    for name in &hop_by_hop.named {
+        headers.remove(name);
+    }
+    Ok((headers, hop_by_hop))
 }
 
 fn place_of(field: &Header<'_>, unread: &[u8]) -> Place {
@@ -92,16 +102,36 @@ mod tests {
     use super::*;
 
     fn parsed(wire: &[u8]) -> Result<Option<Head>, Malformed> {
-        head(&mut BytesMut::from(wire))
+        head(&mut BytesMut::from(wire), &mut HeaderMap::new())
     }
 
     #[test]
     fn a_head_is_taken_and_what_follows_is_left() {
         let mut unread = BytesMut::from(&b"HTTP/1.1 404 Not Found\r\nX-A:  1 \r\nx-a: 2\r\nEmpty:\r\n\r\nbody"[..]);
-        let head = head(&mut unread).expect("it is HTTP").expect("it is whole");
+        let head = head(&mut unread, &mut HeaderMap::new()).expect("it is HTTP").expect("it is whole");
         assert_eq!((head.status, head.version), (StatusCode::NOT_FOUND, Version::HTTP_11));
         assert_eq!(head.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!((&head.headers["empty"], &unread[..]), (&HeaderValue::from_static(""), &b"body"[..]));
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_ends_with_it() {
+        let fields = "Connection: keep-alive, X-Private\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\nX-Second: 1\r\nTE: trailers\r\n\
+                      Transfer-Encoding: chunked\r\nUpgrade: a\r\nProxy-Connection: b\r\nconnection: x-second, content-length\r\n\
+                      Content-Type: text/plain\r\nContent-Length: 1\r\n";
+        let head = parsed(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes()).expect("it is HTTP").expect("it is whole");
+        let mut left: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "content-type"]);
+    }
+
+    #[test]
+    fn an_upgrade_is_to_a_websocket_where_that_alone_is_named() {
+        let of = |fields: &str| parsed(format!("HTTP/1.1 101 A\r\n{fields}\r\n").as_bytes()).expect("HTTP").expect("whole");
+        assert!(of("Upgrade: WebSocket\r\n").hop_by_hop.is_websocket());
+        for other in ["", "Upgrade: h2c\r\n", "Upgrade: websocket, h2c\r\n", "Upgrade: websocket\r\nUpgrade: websocket\r\n"] {
+            assert!(!of(other).hop_by_hop.is_websocket(), "{other}");
+        }
     }
 
     #[test]

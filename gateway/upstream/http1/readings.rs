@@ -1,6 +1,7 @@
 //! This reader against hyper's: whatever it accepts, hyper reads as the same status, headers and body. It may refuse more.
 
 use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
@@ -72,7 +73,7 @@ const CHUNKS: [&str; 16] = [
 fn ours(method: &Method, wire: &[u8]) -> Result<Option<Reading>, Malformed> {
     let mut unread = BytesMut::from(wire);
     let head = loop {
-        match parse::head(&mut unread)? {
+        match parse::head(&mut unread, &mut HeaderMap::new())? {
             None => return Ok(None),
             Some(head) if head.status.is_informational() => {}
             Some(head) => break head,
@@ -104,10 +105,18 @@ async fn hypers(method: Method, wire: Vec<u8>) -> Result<Reading, hyper::Error> 
         let (head, body) = sender.send_request(request).await?.into_parts();
         let body = body.collect().await?;
         let trailers = body.trailers().cloned().unwrap_or_default();
-        Ok((head.status, head.headers, body.to_bytes().to_vec(), trailers))
+        Ok((head.status, end_to_end(head.headers), body.to_bytes().to_vec(), trailers))
     };
     let (read, _, ()) = tokio::join!(asking, connection, answering);
     read
+}
+
+/// What ends with the connection is no part of what is compared.
+fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+    for name in [CONNECTION, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+    headers
 }
 
 fn agree(method: &Method, wire: &[u8]) -> bool {
