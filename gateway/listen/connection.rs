@@ -45,14 +45,35 @@ const FREE_HEADERS: usize = 100;
 
 type Http<S> = http1::Connection<GuardedIo, S>;
 
+/// What is left of a connection when hyper has let go of it.
+struct Left {
+    stream: ClientStream,
+    /// What came and was not taken as a request.
+    unread: Bytes,
+    /// The status of what hyper would not take.
+    refused: Option<u16>,
+    overdue: Option<Overdue>,
+}
+
 /// Serves one connection to its end. Between requests it soon comes to rest, and holds little more than its socket.
 pub async fn serve(mut stream: ClientStream, client: Arc<Client>, worker: Arc<Worker>) {
     let mut early = Bytes::new();
-    // Boxed, to be gone while the connection rests.
-    while let Some(rested) = Box::pin(talk(stream, early, &client, &worker)).await {
-        (stream, early) = rested;
-        if early.is_empty() && !speaks(&stream, &client, &worker).await {
-            return close(stream).await;
+    loop {
+        // Boxed, to be gone while the connection rests.
+        let left = Box::pin(talk(stream, early, &client, &worker)).await;
+        if left.overdue != Some(Overdue::Rest) {
+            return Box::pin(end(left, client, worker)).await;
+        }
+        stream = left.stream;
+        if left.unread.is_empty() {
+            // Empty as it is, it holds the buffer that it was read into.
+            drop(left.unread);
+            early = Bytes::new();
+            if !speaks(&stream, &client, &worker).await {
+                return close(stream).await;
+            }
+        } else {
+            early = left.unread;
         }
     }
 }
@@ -67,8 +88,8 @@ async fn speaks(stream: &ClientStream, client: &Client, worker: &Worker) -> bool
     }
 }
 
-/// Answers requests until the connection has ended or may rest. It is given back to rest, with what has come of a next request.
-async fn talk(stream: ClientStream, early: Bytes, client: &Arc<Client>, worker: &Arc<Worker>) -> Option<(ClientStream, Bytes)> {
+/// Answers requests until the connection has ended or may rest.
+async fn talk(stream: ClientStream, early: Bytes, client: &Arc<Client>, worker: &Arc<Worker>) -> Left {
     // Not the whole snapshot: a connection lives long, and would keep what a reload has taken away.
     let config = Arc::clone(&worker.live.load().config);
     let rules = &config.server;
@@ -81,49 +102,38 @@ async fn talk(stream: ClientStream, early: Bytes, client: &Arc<Client>, worker: 
         client.cut_answer();
     }
     let parts = http.into_parts();
-    let refused = parts.io.refused();
-    let (stream, unread) = (parts.io.into_stream(), parts.read_buf);
-    if overdue == Some(Overdue::Rest) {
-        // Empty as it is, it would hold the buffer that it was read into.
-        return Some((stream, if unread.is_empty() { Bytes::new() } else { unread }));
-    }
+    Left { refused: parts.io.refused(), stream: parts.io.into_stream(), unread: parts.read_buf, overdue }
+}
+
+/// What becomes of a connection that HTTP/1 is done with: another protocol's, or ended so that the client learns what it has to.
+async fn end(left: Left, client: Arc<Client>, worker: Arc<Worker>) {
+    let Left { stream, unread, refused, overdue } = left;
     if unread.starts_with(http2::PREFACE_LINE) && !client.has_asked() {
         // Never as a later request: before a proxy that shares connections, it would be another client's.
-        Box::pin(http2::serve(stream, unread, Arc::clone(client), Arc::clone(worker))).await;
+        http2::serve(stream, unread, client, worker).await;
     } else if let Some(tunnel) = client.take_tunnel() {
         tunnel.run(stream, unread).await;
-    } else {
-        let failure = match overdue {
-            Some(Overdue::Head) => Some(Failure::RequestTimeout),
-            _ => refused.and_then(|status| refusal(status, &unread, rules)),
-        };
-        if refused.is_some() {
-            client.leave_unread();
-        }
-        end(stream, failure.as_ref(), overdue, client, worker).await;
-    }
-    None
-}
-
-/// Why hyper refused it with this status; `None`: there is nothing to say.
-fn refusal(status: u16, unread: &[u8], rules: &Server) -> Option<Failure> {
-    match proxy_protocol::is_announced(unread) {
-        true => Some(Failure::BadRequest("a PROXY protocol header is not accepted from this address")),
-        false => unparsed::failure(status, unread, rules),
-    }
-}
-
-/// Ends a connection so that the client learns what it has to learn.
-async fn end(stream: ClientStream, failure: Option<&Failure>, overdue: Option<Overdue>, client: &Client, worker: &Arc<Worker>) {
-    if let Some(failure) = failure {
-        end_with(stream, &unparsed::answer(failure, worker, client)).await;
+    } else if let Some(failure) = failure(overdue, refused, &unread, &worker) {
+        end_with(stream, &unparsed::answer(&failure, &worker, &client)).await;
     } else if client.was_cut() || overdue == Some(Overdue::Write) {
         // An answer that ends with its connection would look whole.
         let _ = stream.tcp().set_zero_linger();
-    } else if client.has_unread() {
+    } else if client.has_unread() || refused.is_some() {
         end_with(stream, b"").await;
     } else {
         close(stream).await;
+    }
+}
+
+/// What the client is told of bytes that are no request; `None`: nothing.
+fn failure(overdue: Option<Overdue>, refused: Option<u16>, unread: &[u8], worker: &Worker) -> Option<Failure> {
+    if overdue == Some(Overdue::Head) {
+        return Some(Failure::RequestTimeout);
+    }
+    let status = refused?;
+    match proxy_protocol::is_announced(unread) {
+        true => Some(Failure::BadRequest("a PROXY protocol header is not accepted from this address")),
+        false => unparsed::failure(status, unread, &worker.live.load().config.server),
     }
 }
 
