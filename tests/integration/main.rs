@@ -22,6 +22,7 @@ mod leases;
 mod least_rights;
 mod limits;
 mod operations;
+mod peers;
 mod postgres;
 mod proxy_protocol;
 mod rates;

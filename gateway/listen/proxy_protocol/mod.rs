@@ -3,7 +3,7 @@
 //! What must stay true here: only a trusted proxy is believed, and a trusted proxy has to say it, since a client that gets through
 //! without a header would pass for the proxy itself. Not a byte beyond the header is taken from the socket.
 
-mod header;
+pub mod header;
 
 use std::io;
 use std::time::Instant;

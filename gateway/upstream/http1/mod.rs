@@ -4,13 +4,13 @@
 //! are bounded; and a connection is free again only when both its request and its answer came to their ends.
 
 mod connection;
-mod decode;
+pub mod decode;
 mod download;
 mod encode;
-mod framing;
+pub mod framing;
 mod hop_by_hop;
 mod outgoing;
-mod parse;
+pub mod parse;
 #[cfg(test)]
 mod readings;
 
