@@ -59,7 +59,7 @@ pub enum Phase {
     Busy,
 }
 
-/// Whose slowness ends the connection.
+/// Whose slowness ends the connection, or its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overdue {
     /// Nothing came, or no next request: there is nobody to answer.
@@ -70,6 +70,8 @@ pub enum Overdue {
     Write,
     /// The upstream stopped in the middle of its answer.
     Upstream,
+    /// Nobody: there has been no request for long enough that the connection may rest.
+    Rest,
 }
 
 impl Client {
@@ -132,6 +134,12 @@ impl Client {
     /// What is written now belongs to an answer of ours.
     pub fn is_being_answered(&self) -> bool {
         self.answering.load(Ordering::Relaxed)
+    }
+
+    /// Since when there is no request, once nothing is left to be written.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let idle = self.phase() == Phase::Idle && !self.is_being_answered();
+        idle.then(|| self.opened + Duration::from_millis(self.phase_since.load(Ordering::Relaxed)))
     }
 
     pub fn cut_answer(&self) {

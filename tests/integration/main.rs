@@ -20,6 +20,7 @@ mod http2;
 mod http2_streams;
 mod http2_upstreams;
 mod identity;
+mod idle;
 mod leases;
 mod least_rights;
 mod limits;
