@@ -174,6 +174,7 @@ where
         if http.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
         }
+        client.time_head();
         loop {
             let idle_end = drain_until.filter(|_| matches!(client.phase(), Phase::Idle | Phase::Fresh));
             let idle_end = idle_end.map(|end| (end, Overdue::Silence));
@@ -199,6 +200,7 @@ where
             if http.as_mut().poll(context).is_ready() {
                 return Poll::Ready(None);
             }
+            client.time_head();
         }
     })
     .await

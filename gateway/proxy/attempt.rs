@@ -59,16 +59,16 @@ pub async fn forward(
     client: &Client,
     servers: &Servers,
     forward: &Forward,
-    mut sending: Sending,
+    sending: &mut Sending,
     mut now: Instant,
 ) -> Result<Answered, Failure> {
     let mut candidates = servers.candidates(worker.number);
     let mut seat = candidates.next().expect("an upstream has a server");
     let mut pooled = true;
     loop {
-        let miss = match attempt(worker, client, &seat, forward, &mut sending, pooled, now).await {
+        let miss = match attempt(worker, client, &seat, forward, sending, pooled, now).await {
             Ok((head, connection)) => {
-                let download = Download::new(&head, connection, sending.request);
+                let download = Download::new(&head, connection, &mut sending.request);
                 let download = download.map_err(|malformed| Failure::UpstreamProtocol(malformed.0))?;
                 return Ok(Answered { head, download, seat });
             }

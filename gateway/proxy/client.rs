@@ -15,6 +15,9 @@ use crate::clock::{self, millis};
 use crate::config::{Scheme, Server};
 use crate::model::address::PeerAddr;
 
+/// A phase that has just begun.
+const UNTIMED: u64 = u64::MAX;
+
 pub struct Client {
     pub peer: PeerAddr,
     /// The peer's address, ready to be sent upstream.
@@ -120,6 +123,14 @@ impl Client {
     /// Bytes of the client came in.
     pub fn received(&self) {
         if matches!(self.phase(), Phase::Fresh | Phase::Idle) {
+            self.phase.store(Phase::Head as u8, Ordering::Relaxed);
+            self.phase_since.store(UNTIMED, Ordering::Relaxed);
+        }
+    }
+
+    /// A head that is not whole with what came first is waited for from now on. Most are whole, and need no clock.
+    pub fn time_head(&self) {
+        if self.phase() == Phase::Head && self.phase_since.load(Ordering::Relaxed) == UNTIMED {
             self.enter(Phase::Head, clock::monotonic());
         }
     }

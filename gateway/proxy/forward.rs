@@ -45,12 +45,12 @@ impl Passage<'_> {
     ) -> Result<Response<AnswerBody>, Failure> {
         let arrived = exchange.record().arrived.monotonic;
         let deadline = if exchange.is_grpc { grpc::deadline(request.headers(), arrived) } else { None };
-        let sending = self.sending(exchange, request, deadline);
+        let mut sending = self.sending(exchange, request, deadline);
         let record = exchange.record();
         record.upload.clone_from(&sending.upload);
         record.upstream = Some((self.servers.label, UpstreamResult::Abandoned));
         let began = clock::monotonic();
-        let answered = attempt::forward(exchange.worker, exchange.client, self.servers, self.forward, sending, began).await;
+        let answered = attempt::forward(exchange.worker, exchange.client, self.servers, self.forward, &mut sending, began).await;
         let now = clock::monotonic();
         exchange.answered_at = exchange.record().arrived.wall_at(now);
         let record = exchange.record();

@@ -58,7 +58,7 @@ async fn open(server: &Server, limit: Duration, for_upgrade: bool, tasks: &Tasks
         ServerAddress::Unix(path) => (Stream::Unix(UnixStream::connect(path).await?), false),
     };
     match is_http2 {
-        true => Ok(Connection::Http2(http2::Connection::open(stream, tasks).await?)),
+        true => Ok(Connection::Http2(Box::new(http2::Connection::open(stream, tasks).await?))),
         false => Ok(Connection::Http1(http1::Connection::new(stream, clock::monotonic()))),
     }
 }

@@ -1,6 +1,7 @@
 //! One request and its answer, over whichever protocol the server speaks.
 //!
-//! What must stay true here: which one it is costs HTTP/1 a look, and no box.
+//! What must stay true here: which one it is costs HTTP/1 a look, and no box. HTTP/2 has one, so that HTTP/1 need not carry its
+//! size about.
 
 use std::io;
 use std::pin::Pin;
@@ -18,13 +19,13 @@ use super::request_body::BodyError;
 pub enum Connection {
     Http1(http1::Connection),
     /// One stream of several.
-    Http2(http2::Exchange),
+    Http2(Box<http2::Exchange>),
 }
 
 /// The body of an answer as it streams in, with what is left to send of its request.
 pub enum Download {
     Http1(http1::Download),
-    Http2(http2::Download),
+    Http2(Box<http2::Download>),
 }
 
 /// Why an exchange has no answer, or only the beginning of one.
@@ -70,10 +71,10 @@ impl Download {
     ///
     /// # Errors
     /// Where the end of the body could be seen in two places.
-    pub fn new(head: &Head, connection: Connection, request: Outgoing) -> Result<Self, Malformed> {
+    pub fn new(head: &Head, connection: Connection, request: &mut Outgoing) -> Result<Self, Malformed> {
         match connection {
             Connection::Http1(connection) => http1::Download::new(head, connection, request).map(Self::Http1),
-            Connection::Http2(exchange) => Ok(Self::Http2(exchange.into_download(head))),
+            Connection::Http2(exchange) => Ok(Self::Http2(Box::new(exchange.into_download(head)))),
         }
     }
 

@@ -68,7 +68,7 @@ impl Seat {
         let mut open = self.open();
         let Open { idle, shared } = open.as_mut()?;
         if !for_upgrade && let Some(exchange) = self.share(shared, now) {
-            return Some(Connection::Http2(exchange));
+            return Some(Connection::Http2(Box::new(exchange)));
         }
         while let Some(mut first) = idle.pop() {
             if self.is_usable(&mut first, now) {

@@ -158,7 +158,7 @@ mod tests {
             far.write_all(said.as_bytes()).await.expect("the gateway listens");
         };
         let (head, ()) = tokio::join!(answer(&mut connection, &mut request), saying);
-        let mut download = Download::new(&head.expect("it is HTTP"), connection, request).expect("it has one end");
+        let mut download = Download::new(&head.expect("it is HTTP"), connection, &mut request).expect("it has one end");
         let body = (&mut download).collect().await.expect("it comes to its end").to_bytes().to_vec();
         (body, download.take_idle())
     }

@@ -63,7 +63,7 @@ async fn make_shared(seat: &Seat, streams: u32, goes_away: &CancellationToken, t
     let exchange = http2::Connection::open(Stream::Tcp(stream), tasks).await.unwrap();
     let connection = Arc::clone(exchange.connection());
     seat.open().as_mut().unwrap().shared.push(Shared { connection, used: clock::monotonic() });
-    Connection::Http2(exchange)
+    Connection::Http2(Box::new(exchange))
 }
 
 #[tokio::test]
