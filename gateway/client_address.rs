@@ -43,7 +43,8 @@ pub fn is_trusted(peer: IpAddr, rules: &ClientAddress) -> bool {
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
 fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(entry).ok()?.trim_matches([' ', '\t']);
+    // A zone (`fe80::1%eth0`) says something on the machine alone that wrote it.
+    let text = std::str::from_utf8(entry).ok().filter(|text| !text.contains('%'))?.trim_matches([' ', '\t']);
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let address = match bare {
         Some(v6) => v6.parse::<std::net::Ipv6Addr>().ok().map(IpAddr::V6),
@@ -93,7 +94,9 @@ mod tests {
 
     #[test]
     fn an_entry_that_does_not_parse_leaves_the_client_unknown_unless_it_stands_left_of_the_client() {
-        for bad in ["unknown", "", "1.1.1", "1.1.1.1, ", "1.1.1.1:99999", "[::1", "1.1.1.1 2.2.2.2"] {
+        for bad in
+            ["unknown", "", "1.1.1", "1.1.1.1, ", "1.1.1.1:99999", "[::1", "1.1.1.1 2.2.2.2", "[fd00::1%1]", "[fd00::1%1]:80"]
+        {
             assert_eq!(resolve("10.0.0.1", &[bad]), None, "{bad}");
         }
         assert_eq!(resolve("10.0.0.1", &["garbage, 192.0.2.1"]).as_deref(), Some("192.0.2.1"));

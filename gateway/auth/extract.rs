@@ -91,9 +91,10 @@ fn accepted_scheme(value: &[u8], accept: Accept) -> Option<&[u8]> {
     (accepted && (rest.is_empty() || rest[0] == b' ')).then(|| rest.trim_ascii())
 }
 
+/// All of it where there is no scheme.
 fn after_scheme(value: &[u8]) -> &[u8] {
-    let space = value.iter().position(|&byte| byte == b' ');
-    space.map_or(&[][..], |at| value[at..].trim_ascii())
+    let space = value.iter().position(u8::is_ascii_whitespace);
+    value[space.unwrap_or(0)..].trim_ascii()
 }
 
 /// The decoded value of an `api_key` parameter, however its name is spelled.
@@ -174,6 +175,7 @@ mod tests {
         let token = format!("Token {}", key.expose());
         let lines = headers(&[("authorization", &token), ("authorization", "Bearer eyJhbGciOiJI"), ("x-api-key", key.expose())]);
         assert_eq!(kept(&lines, NONE), ["Bearer eyJhbGciOiJI"]);
+        assert_eq!(kept(&headers(&[("authorization", key.expose()), ("authorization", "Basic")]), NONE), ["Basic"]);
         let target = format!("/x?api_key={}", key.expose()).try_into().expect("a target");
         assert_eq!(cut_query(&target, NONE, "hk").expect("something to cut").as_str(), "/x");
     }

@@ -9,19 +9,23 @@
 //! - Once the changes could not be followed for a while, every key held is in doubt: it is asked for again and the answer waited
 //!   for, but not for long, and not by each request anew. A store that does not answer leaves the key as it was, within
 //!   `stale_if_error`, until it does.
-//! - Unknown hashes are remembered apart from known keys, so that a flood of made-up ones pushes out no real one.
+//! - Unknown hashes are remembered apart from known keys, so that a flood of made-up ones pushes out no real one; and the store is
+//!   asked for them at a fixed rate at most. Beyond it nobody can say whether a key exists: that is no 401.
+
+mod guesses;
+mod hashed;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use quick_cache::UnitWeighter;
-use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
+use self::guesses::Guesses;
+use self::hashed::{HashCache, HashIsHashed, cache};
 use super::known_key::KnownKey;
 use super::shared_cache::{Finding, Place, SharedCache};
 use crate::clock::{self, millis};
@@ -32,6 +36,7 @@ use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::FoundKey;
 use crate::observe::metrics::{Layer, LookupResult, Metrics};
+use crate::observe::seldom::Seldom;
 use crate::store::{Store, StoreError};
 
 /// How long an unknown key is remembered. Short: a key made by another process is heard of by the change log, but a lost
@@ -48,9 +53,12 @@ const DOUBT_WAITS: Duration = Duration::from_millis(50);
 type Answer = Result<Option<Arc<KnownKey>>, StoreError>;
 
 pub struct Lookup {
-    known: Cache<KeyHash, Arc<KnownKey>, UnitWeighter, HashIsHashed>,
+    known: HashCache<Arc<KnownKey>>,
     /// With the end of their time.
-    unknown: Cache<KeyHash, u64, UnitWeighter, HashIsHashed>,
+    unknown: HashCache<u64>,
+    guesses: Guesses,
+    /// Look-ups that were too many.
+    flood: Seldom,
     flights: Mutex<HashMap<KeyHash, Flight, HashIsHashed>>,
     foreign: AtomicBool,
     contact: AtomicU64,
@@ -90,6 +98,8 @@ impl Lookup {
         Arc::new(Self {
             known: cache(rules.cache_capacity.get()),
             unknown: cache(UNKNOWN_CAPACITY),
+            guesses: Guesses::new(),
+            flood: Seldom::default(),
             flights: Mutex::default(),
             // Until the store has said otherwise, any key may be one from elsewhere.
             foreign: AtomicBool::new(true),
@@ -136,7 +146,7 @@ impl Lookup {
             return Ok(None);
         }
         self.metrics.lookup(Layer::Memory, LookupResult::Miss);
-        landed(self.ask(hash).0).await
+        self.guess(hash, now).await
     }
 
     /// Whether keys without our checksum can exist at all.
@@ -176,6 +186,21 @@ impl Lookup {
         flights.values_mut().for_each(|flight| flight.voided = true);
         self.doubted.store(self.now(), Ordering::Release);
         self.unknown.clear();
+    }
+
+    /// What is said of a key that may not exist, unless too many of those were asked for.
+    async fn guess(self: &Arc<Self>, hash: KeyHash, now: u64) -> Answer {
+        if !self.guesses.take(now) {
+            if let Some(times) = self.flood.note(clock::monotonic()) {
+                tracing::warn!(times, "keys were not looked up: too many that do not exist are asked for");
+            }
+            return Err(StoreError::Unavailable("too many keys that do not exist are asked for".into()));
+        }
+        let answer = landed(self.ask(hash).0).await;
+        if !matches!(answer, Ok(None)) {
+            self.guesses.give_back();
+        }
+        answer
     }
 
     /// What the store says of a key in doubt; the key as it was where the store cannot say.
@@ -303,39 +328,6 @@ impl Lookup {
 async fn landed(answer: oneshot::Receiver<Answer>) -> Answer {
     let gone = |_| Err(StoreError::Unavailable("the gateway is shutting down".into()));
     answer.await.unwrap_or_else(gone)
-}
-
-fn cache<V: Clone>(capacity: usize) -> Cache<KeyHash, V, UnitWeighter, HashIsHashed> {
-    Cache::with(capacity, capacity as u64, UnitWeighter, HashIsHashed, DefaultLifecycle::default())
-}
-
-/// A SHA-256 is as well mixed as any hash of it: its first eight bytes serve.
-#[derive(Clone, Copy, Default)]
-pub struct HashIsHashed;
-
-impl std::hash::BuildHasher for HashIsHashed {
-    type Hasher = FirstBytes;
-
-    fn build_hasher(&self) -> FirstBytes {
-        FirstBytes(0)
-    }
-}
-
-pub struct FirstBytes(u64);
-
-impl std::hash::Hasher for FirstBytes {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk::<8>() {
-            self.0 = u64::from_ne_bytes(*first);
-        }
-    }
-
-    /// The length that slices are hashed with says nothing here.
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 #[cfg(test)]

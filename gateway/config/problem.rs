@@ -71,11 +71,6 @@ impl Complaint {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// A part of the product that a later version brings.
-    pub fn later(what: &str) -> Self {
-        Self::new(format!("{what} not supported by this version yet"))
-    }
-
     /// `text` is none of the names that are known; the nearest one is the hint, else all of them.
     pub fn unknown(what: &str, text: &str, known: &[&str]) -> Self {
         let complaint = Self::new(format!("`{text}` is no known {what}"));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::hosts;
 use super::problem::Complaint;
 
-const EXAMPLE: &str = "write it like http://127.0.0.1:8000, https://app.internal or unix:/run/app.sock";
+const EXAMPLE: &str = "write it like http://127.0.0.1:8000, https://app.internal, h2c://127.0.0.1:50051 or unix:/run/app.sock";
 /// The longest path of a socket, in bytes: what the kernel takes.
 const LONGEST_PATH: usize = 107;
 
@@ -15,6 +15,8 @@ const LONGEST_PATH: usize = 107;
 pub enum ServerAddress {
     /// `http://host:port`
     Http(HostPort),
+    /// `h2c://host:port`: HTTP/2, without TLS.
+    H2c(HostPort),
     /// `https://host:port`
     Https(HostPort),
     /// `unix:/path`
@@ -33,15 +35,20 @@ impl ServerAddress {
     /// Whether a resolver has to be asked for it.
     pub fn is_named(&self) -> bool {
         match self {
-            Self::Http(place) | Self::Https(place) => place.host.parse::<IpAddr>().is_err(),
+            Self::Http(place) | Self::H2c(place) | Self::Https(place) => place.host.parse::<IpAddr>().is_err(),
             Self::Unix(_) => false,
         }
+    }
+
+    /// Whether a connection to it can become a WebSocket's.
+    pub fn takes_upgrades(&self) -> bool {
+        !matches!(self, Self::H2c(_))
     }
 
     /// What stands in a `Host` header for it.
     pub fn authority(&self) -> String {
         match self {
-            Self::Http(place) | Self::Https(place) => place.to_string(),
+            Self::Http(place) | Self::H2c(place) | Self::Https(place) => place.to_string(),
             Self::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -52,6 +59,7 @@ impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(place) => place.fmt(f),
+            Self::H2c(place) => write!(f, "h2c://{place}"),
             Self::Https(place) => write!(f, "https://{place}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
@@ -77,7 +85,7 @@ pub(super) fn server_address(text: &str, base_dir: &Path) -> Result<ServerAddres
         _ if text.contains('@') => Err(Complaint::new("holds a user or a password, which are not sent").hint(EXAMPLE)),
         Some(("http", authority)) => Ok(ServerAddress::Http(host_port(text, authority, 80)?)),
         Some(("https", authority)) => Ok(ServerAddress::Https(host_port(text, authority, 443)?)),
-        Some(("h2c", _)) => Err(Complaint::later("h2c:// is").hint("use http://")),
+        Some(("h2c", authority)) => Ok(ServerAddress::H2c(host_port(text, authority, 80)?)),
         _ => Err(Complaint::new(format!("`{text}` is no URL of a server")).hint(EXAMPLE)),
     }
 }
@@ -128,6 +136,8 @@ mod tests {
             let place = HostPort { host: host.into(), port };
             assert_eq!(address(text).expect("a server"), ServerAddress::Http(place), "{text}");
         }
+        let place = HostPort { host: "app".into(), port: 80 };
+        assert_eq!(address("h2c://app").expect("a server"), ServerAddress::H2c(place));
         let place = HostPort { host: "app".into(), port: 443 };
         assert_eq!(address("https://app/").expect("a server"), ServerAddress::Https(place));
         for (text, path) in [("unix:/run/app.sock", "/run/app.sock"), ("unix:app.sock", "/etc/gw/app.sock")] {

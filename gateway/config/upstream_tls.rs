@@ -18,8 +18,10 @@ use crate::certificates::{CertificateFiles, load_authorities, provider};
 /// Its files were read, and are not looked at again.
 #[derive(Debug, Clone)]
 pub struct UpstreamTls {
-    /// With the authorities that are believed, and the certificate that is shown.
+    /// With the authorities that are believed, and the certificate that is shown. Offers HTTP/2 and HTTP/1.1.
     pub client: Arc<ClientConfig>,
+    /// The same for HTTP/1.1 alone, which knows WebSockets.
+    pub client_of_http1: Arc<ClientConfig>,
     /// Whose certificate a server has to have, instead of its host's.
     server_name: Option<ServerName<'static>>,
 }
@@ -64,13 +66,16 @@ pub(super) fn read(section: &mut Section<'_>, servers: &[ServerAddress]) -> Opti
         return None;
     }
     let roots = roots.or_else(|| of_the_system(section))?;
-    Some(UpstreamTls { client: Arc::new(client(roots, own)), server_name })
+    let client_of_http1 = client(roots, own);
+    let mut client = client_of_http1.clone();
+    client.alpn_protocols.insert(0, b"h2".to_vec());
+    Some(UpstreamTls { client: Arc::new(client), client_of_http1: Arc::new(client_of_http1), server_name })
 }
 
 fn https_host(server: &ServerAddress) -> Option<&str> {
     match server {
         ServerAddress::Https(place) => Some(&place.host),
-        ServerAddress::Http(_) | ServerAddress::Unix(_) => None,
+        ServerAddress::Http(_) | ServerAddress::H2c(_) | ServerAddress::Unix(_) => None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 
@@ -18,13 +19,15 @@ use crate::proxy::client_stream::ClientStream;
 pub struct GuardedIo {
     inner: TokioIo<ClientStream>,
     client: Arc<Client>,
+    /// Was read before; hyper has it all before it waits for more.
+    early: Bytes,
     /// The status that hyper would have answered with.
     refused: Option<u16>,
 }
 
 impl GuardedIo {
-    pub fn new(stream: ClientStream, client: Arc<Client>) -> Self {
-        Self { inner: TokioIo::new(stream), client, refused: None }
+    pub fn new(stream: ClientStream, early: Bytes, client: Arc<Client>) -> Self {
+        Self { inner: TokioIo::new(stream), client, early, refused: None }
     }
 
     pub fn refused(&self) -> Option<u16> {
@@ -44,7 +47,13 @@ impl GuardedIo {
 }
 
 impl Read for GuardedIo {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let taken = self.early.len().min(buffer.remaining());
+            buffer.put_slice(&self.early.split_to(taken));
+            self.client.received();
+            return Poll::Ready(Ok(()));
+        }
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
         if polled.is_ready() {
             self.client.received();

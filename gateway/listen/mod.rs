@@ -6,7 +6,7 @@ pub mod connection;
 mod guarded_io;
 pub mod handed_over;
 mod handshake;
-mod http2;
+pub mod http2;
 pub mod per_address;
 pub mod proxy_protocol;
 mod timer;

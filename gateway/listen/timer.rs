@@ -1,10 +1,13 @@
-//! One timer for every deadline of a connection.
+//! One timer for every deadline of a connection that works, and the patience with one that does nothing.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep, sleep_until};
+
+use super::connection::DRAIN_IDLE;
+use crate::proxy::worker::Worker;
 
 /// Set again only for an earlier deadline: a later one is seen when it fires.
 pub struct Timer<'a> {
@@ -28,5 +31,23 @@ impl<'a> Timer<'a> {
             self.armed = None;
         }
         fired
+    }
+}
+
+/// Returns at `deadline` (`None`: never), or a while after the gateway began to drain.
+pub async fn impatience(deadline: Option<Instant>, worker: &Worker) {
+    let overdue = async {
+        match deadline {
+            Some(deadline) => sleep_until(deadline.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let drained = async {
+        worker.tasks.stopping().await;
+        sleep(DRAIN_IDLE).await;
+    };
+    tokio::select! {
+        () = overdue => {}
+        () = drained => {}
     }
 }

@@ -16,7 +16,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::record::Record;
 use crate::observe::metrics::UpstreamResult;
-use crate::upstream::http1::{Download, ExchangeError};
+use crate::upstream::exchange::{Download, ExchangeError};
 use crate::upstream::seat::Seat;
 
 #[expect(
@@ -38,6 +38,8 @@ pub struct StreamedAnswer {
     pub record: Option<Box<Record>>,
     /// The longest silence of the upstream.
     pub patience: Duration,
+    /// Where the silence is that of both sides: bytes that had gone up when this was last looked at.
+    pub uploaded: Option<u64>,
     /// How it broke off, once what came before is on its way.
     pub broken: Option<ExchangeError>,
 }
@@ -94,6 +96,9 @@ impl StreamedAnswer {
         let polled = Pin::new(&mut self.download).poll_frame(context);
         match polled {
             Poll::Pending => {
+                if self.upload_has_moved() {
+                    self.client.upstream_has_spoken();
+                }
                 self.client.upstream_is_silent(self.patience);
                 return Poll::Pending;
             }
@@ -112,6 +117,14 @@ impl StreamedAnswer {
             self.end();
         }
         polled
+    }
+
+    /// What goes up breaks the silence, too.
+    fn upload_has_moved(&mut self) -> bool {
+        let Some(before) = &mut self.uploaded else { return false };
+        let upload = self.record.as_ref().and_then(|record| record.upload.as_ref());
+        let now = upload.map_or(0, |upload| upload.bytes());
+        std::mem::replace(before, now) != now
     }
 
     fn count(&mut self, bytes: u64) {

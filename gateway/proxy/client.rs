@@ -15,6 +15,9 @@ use crate::clock::{self, millis};
 use crate::config::{Scheme, Server};
 use crate::model::address::PeerAddr;
 
+/// A phase that has just begun.
+const UNTIMED: u64 = u64::MAX;
+
 pub struct Client {
     pub peer: PeerAddr,
     /// The peer's address, ready to be sent upstream.
@@ -59,7 +62,7 @@ pub enum Phase {
     Busy,
 }
 
-/// Whose slowness ends the connection.
+/// Whose slowness ends the connection, or its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overdue {
     /// Nothing came, or no next request: there is nobody to answer.
@@ -70,6 +73,8 @@ pub enum Overdue {
     Write,
     /// The upstream stopped in the middle of its answer.
     Upstream,
+    /// Nobody: there has been no request for long enough that the connection may rest.
+    Rest,
 }
 
 impl Client {
@@ -118,6 +123,14 @@ impl Client {
     /// Bytes of the client came in.
     pub fn received(&self) {
         if matches!(self.phase(), Phase::Fresh | Phase::Idle) {
+            self.phase.store(Phase::Head as u8, Ordering::Relaxed);
+            self.phase_since.store(UNTIMED, Ordering::Relaxed);
+        }
+    }
+
+    /// A head that is not whole with what came first is waited for from now on. Most are whole, and need no clock.
+    pub fn time_head(&self) {
+        if self.phase() == Phase::Head && self.phase_since.load(Ordering::Relaxed) == UNTIMED {
             self.enter(Phase::Head, clock::monotonic());
         }
     }
@@ -132,6 +145,12 @@ impl Client {
     /// What is written now belongs to an answer of ours.
     pub fn is_being_answered(&self) -> bool {
         self.answering.load(Ordering::Relaxed)
+    }
+
+    /// Since when there is no request, once nothing is left to be written.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let idle = self.phase() == Phase::Idle && !self.is_being_answered();
+        idle.then(|| self.opened + Duration::from_millis(self.phase_since.load(Ordering::Relaxed)))
     }
 
     pub fn cut_answer(&self) {

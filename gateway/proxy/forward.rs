@@ -1,6 +1,7 @@
 //! The way of an admitted request to its upstream, and of the answer back.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
@@ -13,7 +14,7 @@ use super::failure::Failure;
 use super::handle::Exchange;
 use super::request_headers::RequestHeaders;
 use super::tunnel::Tunnel;
-use super::{headers, target};
+use super::{grpc, headers, target};
 use crate::clock;
 use crate::config::{Forward, Route, Scheme};
 use crate::model::address::ClientIp;
@@ -42,12 +43,14 @@ impl Passage<'_> {
         exchange: &mut Exchange<'_>,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Failure> {
-        let sending = self.sending(exchange, request);
+        let arrived = exchange.record().arrived.monotonic;
+        let deadline = if exchange.is_grpc { grpc::deadline(request.headers(), arrived) } else { None };
+        let mut sending = self.sending(exchange, request, deadline);
         let record = exchange.record();
         record.upload.clone_from(&sending.upload);
         record.upstream = Some((self.servers.label, UpstreamResult::Abandoned));
         let began = clock::monotonic();
-        let answered = attempt::forward(exchange.worker, exchange.client, self.servers, self.forward, sending, began).await;
+        let answered = attempt::forward(exchange.worker, exchange.client, self.servers, self.forward, &mut sending, began).await;
         let now = clock::monotonic();
         exchange.answered_at = exchange.record().arrived.wall_at(now);
         let record = exchange.record();
@@ -60,7 +63,7 @@ impl Passage<'_> {
         }
     }
 
-    fn sending(&self, exchange: &mut Exchange<'_>, request: Request<Incoming>) -> Sending {
+    fn sending(&self, exchange: &mut Exchange<'_>, request: Request<Incoming>, deadline: Option<Instant>) -> Sending {
         let (live, config) = (exchange.live, &*exchange.live.config);
         let target = target::forwarded(target::without_keys(&request, self.route, config), self.route, self.forward);
         let mut head = RequestHead::new(request.method().clone(), &target);
@@ -84,23 +87,26 @@ impl Passage<'_> {
         };
         headers.write(&mut head);
         let (parts, incoming) = request.into_parts();
-        let (body, upload) = self.body(incoming, &live.reserved).unzip();
-        Sending { request: Outgoing::new(head, body).reusing(parts.headers), upload }
+        let (body, upload) = self.body(incoming, exchange.is_grpc, &live.reserved).unzip();
+        let request = Outgoing::new(head, body).reusing(parts.headers);
+        Sending { request, upload, for_upgrade: self.websocket, deadline }
     }
 
-    fn body(&self, incoming: Incoming, reserved: &Arc<ReservedHeaders>) -> Option<(RequestBody, Arc<Upload>)> {
+    fn body(&self, incoming: Incoming, is_grpc: bool, reserved: &Arc<ReservedHeaders>) -> Option<(RequestBody, Arc<Upload>)> {
         if incoming.is_end_stream() {
             return None;
         }
         let upload = Arc::new(Upload::new(clock::monotonic()));
-        let (limit, stall) = (self.route.max_body_bytes, self.route.request_body_timeout);
+        let stall = if is_grpc { self.route.stream_idle_timeout } else { self.route.request_body_timeout };
+        let limit = self.route.max_body_bytes;
         Some((RequestBody::new(incoming, Arc::clone(&upload), limit, stall, Arc::clone(reserved)), upload))
     }
 
     /// The upstream's answer, its body still to come.
     fn stream(&self, exchange: &mut Exchange<'_>, answered: Answered) -> Response<AnswerBody> {
         let Answered { head: Head { status, mut headers, .. }, download, seat } = answered;
-        let patience = match is_event_stream(&headers) {
+        let goes_both_ways = exchange.is_grpc || is_event_stream(&headers);
+        let patience = match goes_both_ways {
             true => self.route.stream_idle_timeout,
             false => self.forward.response_body_timeout,
         };
@@ -112,12 +118,16 @@ impl Passage<'_> {
             exchange.client.leave_unread();
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        if let Some(upload) = record.upload.as_ref().filter(|_| goes_both_ways) {
+            upload.leave_pauses_to_the_answer();
+        }
         let mut body = StreamedAnswer {
             download,
             seat: Some(seat),
             client: Arc::clone(exchange.client),
             record: Some(record),
             patience,
+            uploaded: goes_both_ways.then_some(0),
             broken: None,
         };
         if body.download.is_end_stream() {

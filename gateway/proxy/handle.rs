@@ -20,7 +20,7 @@ use super::record::Record;
 use super::request_headers::X_REQUEST_ID;
 use super::request_id::request_id;
 use super::worker::{Live, RouteFacts, Worker};
-use super::{cors, fixed, framing, headers, respond, target};
+use super::{cors, fixed, framing, grpc, headers, respond, target};
 use crate::auth::{self, extract, known_key::KnownKey};
 use crate::client_address::{client_address, is_trusted};
 use crate::config::{Action, Auth, Route, Scheme, Server};
@@ -48,6 +48,7 @@ pub async fn handle(
         client: &client,
         live: &live,
         record: Some(record),
+        is_grpc: grpc::is_grpc(request.headers()),
         route: None,
         admitted: None,
         answered_at,
@@ -55,14 +56,17 @@ pub async fn handle(
     let origin = request.headers().get(ORIGIN).cloned();
     let has_body = !request.body().is_end_stream();
 
-    let mut response = match exchange.answer(request).await {
-        Ok(response) => response,
-        Err(failure) => exchange.refuse(&failure, has_body),
+    let (mut response, failure) = match exchange.answer(request).await {
+        Ok(response) => (response, None),
+        Err(failure) => (exchange.refuse(&failure, has_body), Some(failure)),
     };
 
     exchange.finish_headers(response.headers_mut(), origin.as_ref(), request_id);
     exchange.close_own(&response);
-    Ok(response)
+    Ok(match failure.filter(|_| exchange.is_grpc) {
+        Some(failure) => grpc::answer(&failure, response.into_parts().0.headers),
+        None => response,
+    })
 }
 
 /// One request on its way.
@@ -72,6 +76,7 @@ pub(super) struct Exchange<'a> {
     pub live: &'a Live,
     /// Goes with the body of an answer that streams.
     pub record: Option<Box<Record>>,
+    pub is_grpc: bool,
     route: Option<&'a Route>,
     /// The key, and what it may still do.
     pub admitted: Option<(Arc<KnownKey>, Option<Quota>)>,

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod fixed;
 pub mod forward;
 pub mod framing;
+pub mod grpc;
 pub mod handle;
 pub mod headers;
 pub mod record;

@@ -180,6 +180,10 @@ mod tests {
             "/public/..%5cadmin",
             "/%61dmin",
             "/admin;x",
+            "/public/..;%2f/admin",
+            "/public/..;\\/admin",
+            "/;%2fx/admin%2fx",
+            "/;\\x/admin\\x",
             "/public/%zz",
             "/public/%0a",
         ] {

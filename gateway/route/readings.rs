@@ -19,8 +19,12 @@ pub fn is_plain(path: &[u8]) -> bool {
 
 /// Every reading of the path, or `None` when its percent-encoding is broken or hides a control character.
 pub fn all(path: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut readings = vec![path.to_vec(), decode(path, false)?, decode(path, true)?];
-    for step in [backslashes, without_parameters, merged, resolved] {
+    let mut readings = Vec::new();
+    // A parameter may hide a slash, which is cut with it by who cuts first, and ends it for who decodes first.
+    for start in [path.to_vec(), without_parameters(path)] {
+        readings.extend([decode(&start, false)?, decode(&start, true)?, start]);
+    }
+    for step in [without_parameters, backslashes, without_parameters, merged, resolved] {
         let further: Vec<Vec<u8>> = readings.iter().map(|reading| step(reading)).collect();
         readings.extend(further);
         readings.sort_unstable();

@@ -62,7 +62,7 @@ impl Servers {
             return;
         }
         for seat in &self.seats[0] {
-            self.keep_up(health::watch(Arc::clone(&seat.server), Arc::clone(&self.upstream)), tasks);
+            self.keep_up(health::watch(Arc::clone(&seat.server), Arc::clone(&self.upstream), tasks.clone()), tasks);
         }
         self.keep_up(sweep(self.seats.iter().flatten().map(Arc::downgrade).collect()), tasks);
     }
@@ -158,7 +158,7 @@ mod tests {
     fn port(seat: &Seat) -> u16 {
         match &seat.server.address {
             ServerAddress::Http(place) => place.port,
-            other @ (ServerAddress::Https(_) | ServerAddress::Unix(_)) => panic!("{other}"),
+            other @ (ServerAddress::H2c(_) | ServerAddress::Https(_) | ServerAddress::Unix(_)) => panic!("{other}"),
         }
     }
 

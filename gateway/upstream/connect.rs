@@ -12,11 +12,13 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::http1::Connection;
-use super::server::Server;
+use super::exchange::Connection;
+use super::server::{Server, Tls};
 use super::stream::Stream;
+use super::{http1, http2};
 use crate::clock;
 use crate::config::{HostPort, ServerAddress};
+use crate::drain::Tasks;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -26,14 +28,15 @@ pub enum ConnectError {
     Timeout(Duration),
 }
 
-/// A new connection. What came of it is noted with the server.
+/// A new connection, of HTTP/1.1 where it is `for_upgrade`. What came of it is noted with the server. One that is shared is
+/// driven by a task among `tasks`.
 ///
 /// # Errors
-/// After a name that does not resolve, a refusal or `limit`.
-pub async fn connect(server: &Server, limit: Duration) -> Result<Connection, ConnectError> {
-    let opened = timeout(limit, open(server, limit)).await;
+/// After a name that does not resolve, a refusal or `limit`; of HTTP/2, also where the server speaks something else.
+pub async fn connect(server: &Server, limit: Duration, for_upgrade: bool, tasks: &Tasks) -> Result<Connection, ConnectError> {
+    let opened = timeout(limit, open(server, limit, for_upgrade, tasks)).await;
     let connected = match opened.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
-        Ok(stream) => Ok(Connection::new(stream, clock::monotonic())),
+        Ok(connection) => Ok(connection),
         Err(error) if error.kind() == ErrorKind::TimedOut => Err(ConnectError::Timeout(limit)),
         Err(error) => Err(ConnectError::Refused(error)),
     };
@@ -41,15 +44,22 @@ pub async fn connect(server: &Server, limit: Duration) -> Result<Connection, Con
     connected
 }
 
-async fn open(server: &Server, limit: Duration) -> io::Result<Stream> {
-    match &server.address {
-        ServerAddress::Http(place) => Ok(Stream::Tcp(reach(place, limit).await?)),
+async fn open(server: &Server, limit: Duration, for_upgrade: bool, tasks: &Tasks) -> io::Result<Connection> {
+    let (stream, is_http2) = match &server.address {
+        ServerAddress::Http(place) => (Stream::Tcp(reach(place, limit).await?), false),
+        ServerAddress::H2c(place) => (Stream::Tcp(reach(place, limit).await?), true),
         ServerAddress::Https(place) => {
-            let (tls, name) = server.tls.as_ref().expect("a server that is https:// has it");
-            let stream = reach(place, limit).await?;
-            Ok(Stream::Tls(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name.clone(), stream).await?)))
+            let Tls { client, client_of_http1, name } = server.tls.as_ref().expect("a server that is https:// has it");
+            let tls = TlsConnector::from(Arc::clone(if for_upgrade { client_of_http1 } else { client }));
+            let stream = tls.connect(name.clone(), reach(place, limit).await?).await?;
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            (Stream::Tls(Box::new(stream)), is_http2)
         }
-        ServerAddress::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+        ServerAddress::Unix(path) => (Stream::Unix(UnixStream::connect(path).await?), false),
+    };
+    match is_http2 {
+        true => Ok(Connection::Http2(Box::new(http2::Connection::open(stream, tasks).await?))),
+        false => Ok(Connection::Http1(http1::Connection::new(stream, clock::monotonic()))),
     }
 }
 

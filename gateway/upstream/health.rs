@@ -11,9 +11,11 @@ use http::{Method, StatusCode};
 use tokio::time::{sleep, timeout};
 
 use super::connect::{ConnectError, connect};
-use super::http1::{Connection, ExchangeError, Outgoing, RequestHead};
+use super::exchange::{Connection, ExchangeError};
+use super::http1::{Outgoing, RequestHead};
 use super::server::Server;
 use crate::config::{HealthCheck, Upstream};
+use crate::drain::Tasks;
 
 /// How long a server that refused is left in peace, the first time and at most. Each failed attempt doubles it.
 const PEACE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
@@ -33,14 +35,14 @@ enum CheckError {
 }
 
 /// Runs for as long as it is polled.
-pub async fn watch(server: Arc<Server>, upstream: Arc<Upstream>) {
+pub async fn watch(server: Arc<Server>, upstream: Arc<Upstream>, tasks: Tasks) {
     let mut failed = 0;
     loop {
         if let Some(check) = &upstream.health_check {
-            server.checked(passes(&server, &upstream, check).await.err().as_ref().map(|error| error as _), check);
+            server.checked(passes(&server, &upstream, check, &tasks).await.err().as_ref().map(|error| error as _), check);
         } else if server.refuses() {
             // What comes of it is noted with the server.
-            let _ = connect(&server, upstream.connect_timeout).await;
+            let _ = connect(&server, upstream.connect_timeout, false, &tasks).await;
         }
         if server.refuses() {
             sleep(peace(failed)).await;
@@ -70,8 +72,8 @@ fn peace(failed: u32) -> Duration {
     PEACE.0.saturating_mul(2_u32.saturating_pow(failed)).min(PEACE.1)
 }
 
-async fn passes(server: &Server, upstream: &Upstream, check: &HealthCheck) -> Result<(), CheckError> {
-    let connection = connect(server, upstream.connect_timeout).await?;
+async fn passes(server: &Server, upstream: &Upstream, check: &HealthCheck, tasks: &Tasks) -> Result<(), CheckError> {
+    let connection = connect(server, upstream.connect_timeout, false, tasks).await?;
     let answered = timeout(check.timeout, ask(connection, server, check)).await;
     match answered.map_err(|_| CheckError::Timeout(check.timeout))?? {
         status if status.is_success() || status.is_redirection() => Ok(()),

@@ -2,8 +2,10 @@
 
 pub mod balance;
 pub mod connect;
+pub mod exchange;
 pub mod health;
 pub mod http1;
+pub mod http2;
 pub mod request_body;
 pub mod retry;
 pub mod seat;

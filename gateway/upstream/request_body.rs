@@ -59,6 +59,8 @@ pub struct Upload {
     /// Milliseconds from `started` to the last byte.
     moved: AtomicU64,
     waits_for_client: AtomicBool,
+    /// Whoever waits for the answer sees to the pauses of both.
+    may_pause: AtomicBool,
 }
 
 /// How a request body ended.
@@ -86,6 +88,7 @@ impl Upload {
             bytes: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             waits_for_client: AtomicBool::new(false),
+            may_pause: AtomicBool::new(false),
         }
     }
 
@@ -105,6 +108,11 @@ impl Upload {
         [End::Complete, End::TooLarge, End::Stalled, End::Broken, End::Left]
             .into_iter()
             .find(|&end| end as u8 == self.end.load(Ordering::Relaxed))
+    }
+
+    /// From now on it may pause: whoever waits for the answer gives up when both are silent.
+    pub fn leave_pauses_to_the_answer(&self) {
+        self.may_pause.store(true, Ordering::Relaxed);
     }
 
     fn passed(&self, bytes: u64) {
@@ -174,7 +182,12 @@ impl RequestBody {
             return Poll::Pending;
         }
         let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.stall_timeout)));
-        stall.as_mut().poll(context)
+        ready!(stall.as_mut().poll(context));
+        if self.upload.may_pause.load(Ordering::Relaxed) {
+            self.stall_timeout = Duration::ZERO;
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     fn fail(&self, end: End) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {

@@ -10,11 +10,11 @@ use http::Method;
 pub enum Failed {
     /// No connection: nothing was sent.
     Connect,
-    /// The connection had ended before the request went out: nothing was sent.
+    /// The connection had ended before the request went out, or the server said that it has not looked at it (HTTP/2).
     NotSent,
     /// It went out, and the connection ended without an answer.
     NoAnswer,
-    /// The answer was no HTTP, or none came in time.
+    /// The answer was no HTTP, none came in time, or the stream was reset.
     BadAnswer,
 }
 

@@ -19,14 +19,23 @@ pub struct Server {
     pub address: ServerAddress,
     /// `Host` for a client that sent none.
     pub host: HeaderValue,
-    /// Where it is `https://`: how TLS is spoken with it, and whose certificate it has to have.
-    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// Where it is `https://`.
+    pub tls: Option<Tls>,
     /// By a name, which may come to stand for another address.
     pub is_named: bool,
     /// 0 while it is out.
     healthy: Arc<Gauge>,
     standing: Mutex<Standing>,
     refused: Notify,
+}
+
+/// How TLS is spoken with it, and whose certificate it has to have.
+#[derive(Debug)]
+pub struct Tls {
+    pub client: Arc<ClientConfig>,
+    /// For what needs HTTP/1.1.
+    pub client_of_http1: Arc<ClientConfig>,
+    pub name: ServerName<'static>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,8 +52,12 @@ impl Server {
     /// As it stood before, where `healthy` knows it.
     pub fn new(address: ServerAddress, tls: Option<&UpstreamTls>, healthy: Arc<Gauge>) -> Self {
         let secured = |tls: &UpstreamTls| match &address {
-            ServerAddress::Https(place) => Some((Arc::clone(&tls.client), tls.name_of(&place.host))),
-            ServerAddress::Http(_) | ServerAddress::Unix(_) => None,
+            ServerAddress::Https(place) => Some(Tls {
+                client: Arc::clone(&tls.client),
+                client_of_http1: Arc::clone(&tls.client_of_http1),
+                name: tls.name_of(&place.host),
+            }),
+            ServerAddress::Http(_) | ServerAddress::H2c(_) | ServerAddress::Unix(_) => None,
         };
         let tls = tls.and_then(secured);
         let host = HeaderValue::from_str(&address.authority()).expect("a checked host is visible ASCII");

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::nginx::Nginx;
 use crate::read;
+use crate::support::nginx::Nginx;
 use crate::support::{Gateway, Request, Upstream, eventually};
 
 const ANN: &str = "kJ3vQ8sTz1Lw5RbN7yXc";

@@ -9,7 +9,6 @@ mod dashboard;
 mod docker;
 mod from_nginx;
 mod metrics;
-mod nginx;
 mod rules;
 mod systemd;
 

@@ -274,3 +274,26 @@ fn a_connection_that_began_with_http1_does_not_change() {
     connection.end();
     assert_eq!(upstream.requests().len(), 1);
 }
+
+/// No 100 comes, which a client that speaks HTTP/2 waits for in vain but not for long (RFC 9110 10.1.1).
+#[test]
+fn an_upload_that_waits_to_be_asked_for_is_taken_when_it_comes() {
+    let upstream = Upstream::ok();
+    let gateway = open_with(&upstream, "");
+    let mut raw = RawHttp2::to(gateway.address(), &[]);
+    raw.send(frame(HEADERS, END_HEADERS, 1, head("POST", "/", &[("expect", "100-continue"), ("content-length", "3")])));
+    eventually("it has arrived", || gateway.metric("gateway_requests_in_flight") == 1);
+    raw.send(frame(DATA, END_STREAM, 1, b"abc"));
+    assert_eq!(raw.next_of(DATA).expect("an answer").payload, b"ok");
+    let seen = upstream.request();
+    assert!(seen.complete && seen.body == b"abc" && seen.headers.all("expect").is_empty(), "{seen:?}");
+}
+
+#[test]
+fn early_hints_are_left_out_whole() {
+    let upstream =
+        Upstream::saying("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let gateway = open_with(&upstream, "");
+    let answer = Http2::to(gateway.address()).ask(empty(get("/")));
+    assert!(answer.status == 200 && answer.body == "ok" && !answer.headers.contains_key("link"), "{answer:?}");
+}

@@ -8,6 +8,8 @@ pub mod fleet;
 pub mod front;
 pub mod gateway;
 pub mod http2;
+pub mod http2_upstream;
+pub mod nginx;
 pub mod ports;
 pub mod postgres;
 pub mod raw_http2;

@@ -1,5 +1,7 @@
 //! Look-ups that follow a real store: what is changed there reaches here, whatever is in between.
 
+use futures_util::FutureExt;
+use futures_util::future::{join, join_all};
 use tempfile::TempDir;
 
 use super::*;
@@ -109,6 +111,25 @@ async fn plain_sql_reaches_every_gateway(place: Place, store: Store) {
     for gateway in &gateways {
         eventually(async || gateway.standing("k").await.is_none()).await;
     }
+}
+
+/// Made-up keys with a good checksum: only the store can tell.
+#[tokio::test]
+async fn a_flood_of_made_up_keys_asks_the_store_at_a_bounded_rate_and_stops_no_known_key() {
+    let (_place, store) = Place::sqlite().await;
+    add_key(&store, "k").await;
+    let gateway = Gateway::start("gateway", store).await;
+    assert_eq!(gateway.standing("k").await, Some(Standing::Good));
+    let began = clock::monotonic();
+    let find = |secret: String| gateway.lookup.find(hash(&secret), clock::monotonic());
+    let flood = join_all((0..20_000).map(|number| find(format!("made up {number}"))));
+    // Polled when all of the flood has been once.
+    let meanwhile = async { find("k".to_owned()).now_or_never() };
+    let (answers, known) = join(flood, meanwhile).await;
+    assert!(matches!(known, Some(Ok(Some(_)))), "a known key waits for nothing");
+    let asked = answers.iter().filter(|answer| matches!(answer, Ok(None))).count();
+    assert!((10_000..=10_000 + millis(clock::monotonic() - began)).contains(&(asked as u64)), "{asked} questions");
+    assert!(gateway.holds("k"));
 }
 
 /// A database with the key `k`, and its pool and its listener each behind a proxy.

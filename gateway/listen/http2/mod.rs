@@ -4,7 +4,7 @@
 //! gateway do for nothing is bounded; and a drain cuts no stream: it is told by GOAWAY, and those that are open go on.
 
 mod activity;
-mod frames;
+pub mod frames;
 mod streams;
 mod watched_io;
 

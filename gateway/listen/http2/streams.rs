@@ -27,7 +27,7 @@ use crate::proxy::answer_body::AnswerBody;
 use crate::proxy::client::{Client, Overdue};
 use crate::proxy::handle::handle;
 use crate::proxy::worker::Worker;
-use crate::upstream::http1::ExchangeError;
+use crate::upstream::exchange::ExchangeError;
 
 /// Bytes of an answer that a client has to take before it is given more: the size of a frame that every client takes.
 const PIECE: usize = 16 * 1024;

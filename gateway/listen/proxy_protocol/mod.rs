@@ -3,16 +3,15 @@
 //! What must stay true here: only a trusted proxy is believed, and a trusted proxy has to say it, since a client that gets through
 //! without a header would pass for the proxy itself. Not a byte beyond the header is taken from the socket.
 
-mod header;
+pub mod header;
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, sleep_until};
 
-use super::connection::DRAIN_IDLE;
+use super::timer::impatience;
 use crate::client_address::is_trusted;
 use crate::clock;
 use crate::model::address::PeerAddr;
@@ -51,9 +50,11 @@ pub async fn peer(
     if !config.server.proxy_protocol || !is_trusted(peer.ip(), &config.client_address) {
         return Some(peer);
     }
+    let patience = config.server.handshake_timeout;
+    let deadline = (!patience.is_zero()).then(|| opened + patience);
     let told = tokio::select! {
         told = Box::pin(receive(stream)) => told,
-        () = impatience(opened, config.server.handshake_timeout, worker) => Err(Missing::Slow),
+        () = impatience(deadline, worker) => Err(Missing::Slow),
     };
     match told {
         Ok(header) => Some(header.source.map_or(peer, PeerAddr::new)),
@@ -61,23 +62,6 @@ pub async fn peer(
             refused.tell(peer, &missing);
             None
         }
-    }
-}
-
-async fn impatience(opened: Instant, timeout: Duration, worker: &Worker) {
-    let is_over = async {
-        match timeout.is_zero() {
-            true => std::future::pending().await,
-            false => sleep_until((opened + timeout).into()).await,
-        }
-    };
-    let drained = async {
-        worker.tasks.stopping().await;
-        sleep(DRAIN_IDLE).await;
-    };
-    tokio::select! {
-        () = is_over => {}
-        () = drained => {}
     }
 }
 

@@ -12,9 +12,9 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use tokio_util::io::poll_read_buf;
 
-use super::ExchangeError;
 use super::outgoing::{Outgoing, SendError};
 use super::parse::{self, Head};
+use crate::upstream::exchange::ExchangeError;
 use crate::upstream::stream::Stream;
 
 /// What is made room for at once, in bytes; at least half of it is there for each read.
@@ -158,7 +158,7 @@ mod tests {
             far.write_all(said.as_bytes()).await.expect("the gateway listens");
         };
         let (head, ()) = tokio::join!(answer(&mut connection, &mut request), saying);
-        let mut download = Download::new(&head.expect("it is HTTP"), connection, request).expect("it has one end");
+        let mut download = Download::new(&head.expect("it is HTTP"), connection, &mut request).expect("it has one end");
         let body = (&mut download).collect().await.expect("it comes to its end").to_bytes().to_vec();
         (body, download.take_idle())
     }
@@ -219,7 +219,7 @@ mod tests {
                 ExchangeError::NoAnswer(_) => "no answer",
                 ExchangeError::BrokeOff(_) => "broke off",
                 ExchangeError::Malformed(_) => "malformed",
-                ExchangeError::RequestBody(_) => "body",
+                ExchangeError::Reset(_) | ExchangeError::RequestBody(_) => "of another kind",
             };
             assert_eq!(came, told, "{said:?}");
         }

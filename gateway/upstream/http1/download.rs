@@ -1,8 +1,8 @@
 //! The body of an answer as it streams in, with what is left to send of its request.
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::{io, mem};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -11,25 +11,26 @@ use super::connection::Connection;
 use super::decode::{Decoded, Decoder};
 use super::outgoing::{Outgoing, SendError};
 use super::parse::Head;
-use super::{ExchangeError, Malformed, framing};
+use super::{Malformed, framing};
+use crate::upstream::exchange::ExchangeError;
 
 pub struct Download {
     /// Gone once it was taken back.
     connection: Option<Connection>,
     decoder: Decoder,
     /// The upstream answered before it had the whole request.
-    unsent: Option<Outgoing>,
+    unsent: Option<Box<Outgoing>>,
     keeps_alive: bool,
 }
 
 impl Download {
-    /// What follows `head` on `connection`.
+    /// What follows `head` on `connection`. What is left to send of `request` is taken from it.
     ///
     /// # Errors
     /// Where the end of the body could be seen in two places.
-    pub fn new(head: &Head, connection: Connection, request: Outgoing) -> Result<Self, Malformed> {
+    pub fn new(head: &Head, connection: Connection, request: &mut Outgoing) -> Result<Self, Malformed> {
         let decoder = framing::of_answer(request.method(), head)?;
-        let unsent = Some(request).filter(|request| !request.is_sent());
+        let unsent = (!request.is_sent()).then(|| Box::new(mem::take(request)));
         Ok(Self { connection: Some(connection), decoder, unsent, keeps_alive: framing::keeps_alive(head) })
     }
 
@@ -64,7 +65,11 @@ impl Download {
 }
 
 /// That the upstream takes no more of the request does not end its answer.
-fn send_on(unsent: &mut Option<Outgoing>, connection: &mut Connection, context: &mut Context<'_>) -> Result<(), ExchangeError> {
+fn send_on(
+    unsent: &mut Option<Box<Outgoing>>,
+    connection: &mut Connection,
+    context: &mut Context<'_>,
+) -> Result<(), ExchangeError> {
     let Some(request) = unsent else { return Ok(()) };
     match connection.poll_send(request, context) {
         Poll::Ready(Err(SendError::Body(error))) => return Err(error.into()),

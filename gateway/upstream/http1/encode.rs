@@ -2,6 +2,8 @@
 //!
 //! What must stay true here: how the body is framed is said here and nowhere else, whatever stands in the headers.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
@@ -9,6 +11,14 @@ use http::{HeaderMap, HeaderName, Method};
 
 /// Stands for a head's size until it is known: most heads fit.
 const HEAD_GUESS: usize = 1024;
+
+/// A larger one is not kept for the next head.
+const ROOM_KEPT: usize = 16 * 1024;
+
+thread_local! {
+    /// What the last head of this thread was written into: the next takes no room of its own.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// How a request's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +39,8 @@ pub struct RequestHead {
 
 impl RequestHead {
     pub fn new(method: Method, target: &PathAndQuery) -> Self {
-        let mut wire = Vec::with_capacity(HEAD_GUESS);
+        let mut wire = ROOM.take();
+        wire.reserve(HEAD_GUESS);
         wire.extend_from_slice(method.as_str().as_bytes());
         // `http://host?query` has a target without a path.
         wire.extend_from_slice(if target.as_str().starts_with(['/', '*']) { b" " } else { b" /" });
@@ -66,6 +77,14 @@ impl RequestHead {
         }
         self.wire.extend_from_slice(b"\r\n");
         Finished { method: self.method, wire: self.wire, announced: self.announced }
+    }
+}
+
+/// Leaves the room of a head that is not needed any more to the next.
+pub(super) fn leave_room(mut wire: Vec<u8>) {
+    if wire.capacity() <= ROOM_KEPT {
+        wire.clear();
+        ROOM.set(wire);
     }
 }
 

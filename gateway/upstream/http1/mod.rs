@@ -4,17 +4,15 @@
 //! are bounded; and a connection is free again only when both its request and its answer came to their ends.
 
 mod connection;
-mod decode;
+pub mod decode;
 mod download;
 mod encode;
-mod framing;
+pub mod framing;
 mod hop_by_hop;
 mod outgoing;
-mod parse;
+pub mod parse;
 #[cfg(test)]
 mod readings;
-
-use std::io;
 
 pub use connection::Connection;
 pub use download::Download;
@@ -22,24 +20,6 @@ pub use encode::RequestHead;
 pub use hop_by_hop::{Coding, HopByHop, is_hop_by_hop, names_header, tokens};
 pub use outgoing::Outgoing;
 pub use parse::Head;
-
-use super::request_body::BodyError;
-
-/// Why an exchange has no answer, or only the beginning of one.
-#[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
-    #[error("nothing could be sent: {0}")]
-    NotSent(io::Error),
-    /// Not one byte of one.
-    #[error("the connection ended without an answer: {0}")]
-    NoAnswer(io::Error),
-    #[error("the answer broke off: {0}")]
-    BrokeOff(io::Error),
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    #[error(transparent)]
-    RequestBody(#[from] BodyError),
-}
 
 /// An answer that is no HTTP, or could be read in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@
 //! never completed; and a request of which not a byte was written is whole, so that it can go out on another connection.
 
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -16,6 +17,7 @@ use super::encode::{self, BodyFraming, Finished, RequestHead};
 use crate::upstream::request_body::{BodyError, End, RequestBody};
 use crate::upstream::stream::Stream;
 
+#[derive(Default)]
 pub struct Outgoing {
     method: Method,
     head: Vec<u8>,
@@ -73,6 +75,20 @@ impl Outgoing {
 
     pub fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// As it goes over the wire.
+    pub(in crate::upstream) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    pub(in crate::upstream) fn has_body(&self) -> bool {
+        self.upload.is_some()
+    }
+
+    /// The body, to be sent in another protocol.
+    pub(in crate::upstream) fn take_body(&mut self) -> Option<RequestBody> {
+        self.upload.take().map(|upload| upload.body)
     }
 
     /// Bytes of it may have arrived.
@@ -158,6 +174,12 @@ impl Outgoing {
     }
 }
 
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        encode::leave_room(mem::take(&mut self.head));
+    }
+}
+
 fn framing(body: &RequestBody) -> BodyFraming {
     match body.size_hint().exact() {
         _ if body.is_end_stream() => BodyFraming::None,
@@ -182,7 +204,7 @@ impl Upload {
 
     /// Nothing of the body is there. A head waits one turn for it: what came with it from the client is on its way.
     fn holds_back(&mut self, context: &Context<'_>) -> bool {
-        let waits = !std::mem::replace(&mut self.waited, true);
+        let waits = !mem::replace(&mut self.waited, true);
         if waits {
             context.waker().wake_by_ref();
         }
