@@ -9,7 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use boon::{Compiler, SchemaIndex, Schemas};
 use hokusai_gateway::config::{self, Config, Problems};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// At least so many rules have a file.
@@ -79,6 +81,56 @@ fn the_example_shows_the_defaults() {
     let named = tls.filter(is_named).collect::<Vec<_>>().join("\n");
     let default = parse(&format!("{routes}[redis]\n{named}")).expect("a minimal file is valid");
     assert_eq!(format!("{shown:#?}"), format!("{default:#?}"));
+}
+
+#[test]
+fn the_schema_allows_whatever_may_be_written() {
+    let schema = Schema::compile();
+    for file in files("tests/config/valid") {
+        let text = fs::read_to_string(&file).expect("the file can be read");
+        assert_eq!(schema.refusal(&text), None, "{}", file.display());
+    }
+    assert_eq!(schema.refusal(&fs::read_to_string("gateway.toml").expect("the example is there")), None);
+    // Every key is in it, as another test holds.
+    assert_eq!(schema.refusal(&uncommented_example()), None);
+}
+
+#[test]
+fn the_schema_refuses_unknown_and_missing_keys_and_values_of_another_kind() {
+    let schema = Schema::compile();
+    let is_about_its_shape = |problem: &config::Problem| {
+        let says = &problem.says;
+        let is_another_kind = says.starts_with("must be ") && says.contains(", not ");
+        is_another_kind || says.contains("is no known key") || says.contains("is no known choice") || says == "is missing"
+    };
+    let mut refused = 0;
+    for file in files("tests/config/invalid") {
+        let text = fs::read_to_string(&file).expect("the file can be read");
+        if problems_of(&file).0.iter().any(is_about_its_shape) {
+            assert!(schema.refusal(&text).is_some(), "{}", file.display());
+            refused += 1;
+        }
+    }
+    assert!(refused > 20, "only {refused} files were refused");
+}
+
+#[test]
+fn in_every_table_the_schema_refuses_a_key_that_is_not_known() {
+    let schema = Schema::compile();
+    let example: toml::Table = uncommented_example().parse().expect("TOML");
+    let mut tables = 0;
+    for_each_table(&mut example.clone(), &mut |_| tables += 1);
+    assert!(tables > 20, "only {tables} tables were found");
+    for number in 0..tables {
+        let (mut changed, mut count) = (example.clone(), 0);
+        for_each_table(&mut changed, &mut |table| {
+            if count == number {
+                table.insert("no_such_key".to_owned(), 0.into());
+            }
+            count += 1;
+        });
+        assert!(schema.refusal(&changed.to_string()).is_some(), "{changed}");
+    }
 }
 
 proptest::proptest! {
@@ -174,6 +226,39 @@ fn known_keys() -> BTreeSet<String> {
     }
     let tables: BTreeSet<_> = keys.iter().filter_map(|key| Some(key.rsplit_once('.')?.0.to_owned())).collect();
     keys.difference(&tables).cloned().collect()
+}
+
+/// As an editor applies it.
+struct Schema(Schemas, SchemaIndex);
+
+impl Schema {
+    /// It is one by its own draft, too.
+    fn compile() -> Self {
+        let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+        compiler.add_resource("gateway.json", config::schema()).expect("a name");
+        let index = compiler.compile("gateway.json", &mut schemas).unwrap_or_else(|error| panic!("{error:#}"));
+        Self(schemas, index)
+    }
+
+    /// What it has against the text of a file.
+    fn refusal(&self, text: &str) -> Option<String> {
+        let document: Value = toml::from_str(text).expect("TOML");
+        self.0.validate(&document, self.1).err().map(|error| error.to_string())
+    }
+}
+
+/// Headers of a rule are no keys of ours.
+fn for_each_table(table: &mut toml::Table, visit: &mut impl FnMut(&mut toml::Table)) {
+    visit(table);
+    for (_, value) in table.iter_mut().filter(|(key, _)| *key != "set") {
+        match value {
+            toml::Value::Table(table) => for_each_table(table, visit),
+            toml::Value::Array(items) => {
+                items.iter_mut().filter_map(toml::Value::as_table_mut).for_each(|table| for_each_table(table, visit));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// `routes[1].scopes[0]` is `routes.scopes`.

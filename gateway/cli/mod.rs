@@ -5,12 +5,15 @@
 
 mod check;
 mod cleanup;
+mod completions;
 mod demo;
 mod failure;
 mod keys;
 mod limits;
+mod man;
 mod migrate;
 mod output;
+mod schema;
 mod serve;
 mod tools;
 mod usage;
@@ -96,6 +99,15 @@ enum Command {
     /// Deactivate expired keys and delete old usage
     #[command(after_help = cleanup::EXAMPLES)]
     Cleanup(cleanup::CleanupArgs),
+    /// Print what makes a shell complete these commands
+    #[command(after_help = completions::NOTES)]
+    Completions(completions::CompletionsArgs),
+    /// Write a manual page for each command
+    #[command(after_help = man::EXAMPLE)]
+    Man(man::ManArgs),
+    /// Print the JSON Schema of gateway.toml, by which editors complete and check it
+    #[command(after_help = schema::NOTES)]
+    Schema,
 }
 
 impl CommandLine {
@@ -109,6 +121,9 @@ impl CommandLine {
             Command::Keys(command) => Tools::open(common)?.run(async |tools| keys::run(command, tools).await),
             Command::Limits(command) => Tools::open(common)?.run(async |tools| limits::run(command, tools).await),
             Command::Usage(command) => Tools::open(common)?.run(async |tools| usage::run(command, tools).await),
+            Command::Completions(args) => completions::run(&args, common),
+            Command::Man(args) => man::run(&args, common),
+            Command::Schema => schema::run(common),
             Command::Cleanup(args) => Tools::open(common)?.run(async |tools| cleanup::run(&args, tools).await),
         }
     }

@@ -15,6 +15,22 @@ impl From<UnitError> for Complaint {
     }
 }
 
+/// What a text has to be. Mostly a function that reads it.
+pub(super) trait Form<T> {
+    fn read(&self, text: &str) -> Result<T, Complaint>;
+
+    /// The words there are, where there are but a few.
+    fn choices(&self) -> Vec<&'static str> {
+        vec![]
+    }
+}
+
+impl<T, F: Fn(&str) -> Result<T, Complaint>> Form<T> for F {
+    fn read(&self, text: &str) -> Result<T, Complaint> {
+        self(text)
+    }
+}
+
 /// Zero is for the key to give a meaning to.
 pub(super) fn duration(text: &str) -> Result<Duration, Complaint> {
     Ok(parse_duration(text)?)
@@ -45,11 +61,20 @@ pub(super) fn size_limit(text: &str) -> Result<Option<u64>, Complaint> {
 }
 
 /// One of a few words.
-pub(super) fn one_of<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&str) -> Result<T, Complaint> {
-    |text| {
-        let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice);
-        let words = || choices.iter().map(|(word, _)| *word).collect::<Vec<_>>();
-        chosen.ok_or_else(|| Complaint::unknown("choice", text, &words()))
+pub(super) fn one_of<'a, T: Copy>(choices: &'a [(&'static str, T)]) -> OneOf<'a, T> {
+    OneOf(choices)
+}
+
+pub(super) struct OneOf<'a, T>(&'a [(&'static str, T)]);
+
+impl<T: Copy> Form<T> for OneOf<'_, T> {
+    fn read(&self, text: &str) -> Result<T, Complaint> {
+        let chosen = self.0.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice);
+        chosen.ok_or_else(|| Complaint::unknown("choice", text, &self.choices()))
+    }
+
+    fn choices(&self) -> Vec<&'static str> {
+        self.0.iter().map(|(word, _)| *word).collect()
     }
 }
 

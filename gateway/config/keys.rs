@@ -53,6 +53,9 @@ enum Source {
     Query,
 }
 
+const SOURCES: [(&str, Source); 4] =
+    [("bearer", Source::Bearer), ("apikey", Source::ApiKey), ("x-api-key", Source::XApiKey), ("query", Source::Query)];
+
 pub(super) fn read(section: &mut Section<'_>) -> Keys {
     let cache_ttl = section.text("cache_ttl", "300s", positive_duration);
     let default_rate_limit = section.integer("default_rate_limit", 1000, RATE_LIMITS);
@@ -63,13 +66,13 @@ pub(super) fn read(section: &mut Section<'_>) -> Keys {
         cache_capacity: NonZeroUsize::new(section.integer("cache_capacity", 1_000_000, 1..=100_000_000)).expect("at least 1"),
         stale_if_error: section.text("stale_if_error", "1h", duration),
         default_rate_limit: default_rate_limit as u64,
-        accept: collect(&section.filled_list("accept", &["bearer", "apikey", "x-api-key"], source)),
+        accept: collect(&section.filled_list("accept", &["bearer", "apikey", "x-api-key"], one_of(&SOURCES))),
     }
 }
 
 /// A route's own `accept`; `None` where it is left out or empty, and that of `[keys]` holds.
 pub(super) fn read_accept(section: &mut Section<'_>) -> Option<Accept> {
-    let sources = section.list("accept", &[], source);
+    let sources = section.list("accept", &[], one_of(&SOURCES));
     (!sources.is_empty()).then(|| collect(&sources))
 }
 
@@ -84,12 +87,6 @@ fn collect(sources: &[Source]) -> Accept {
         }
     }
     accept
-}
-
-fn source(text: &str) -> Result<Source, Complaint> {
-    one_of(&[("bearer", Source::Bearer), ("apikey", Source::ApiKey), ("x-api-key", Source::XApiKey), ("query", Source::Query)])(
-        text,
-    )
 }
 
 fn prefix(text: &str) -> Result<String, Complaint> {

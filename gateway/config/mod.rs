@@ -20,9 +20,11 @@ mod problem;
 mod redis;
 mod routes;
 mod rules;
+mod schema;
 mod section;
 mod server;
 mod server_address;
+mod shape;
 mod store;
 mod tls;
 mod upstream_tls;
@@ -45,6 +47,7 @@ pub use postgres_url::{PostgresUrl, Verify};
 pub use problem::{LoadError, Problem, Problems};
 pub use redis::{Redis, RedisUrl};
 pub use routes::{Action, Auth, Cors, FixedAnswer, Forward, HeaderRules, HostPattern, Origins, Redirect, Route, Scheme};
+pub use schema::schema;
 pub use server::{Admin, Server};
 pub use server_address::{HostPort, ServerAddress};
 pub use store::{Store, StoreUrl};
@@ -93,7 +96,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config,
 pub fn parse(text: &str, base_dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
     let table: Table = text.parse().map_err(|error| no_toml(text, &error))?;
     let reading = Reading::new(base_dir, env);
-    let config = reading.root(&table, read);
+    let (config, _) = reading.root(&table, read);
     rules::check(&config, &reading);
     finish(config, reading, text)
 }
@@ -105,7 +108,7 @@ pub fn parse(text: &str, base_dir: &Path, env: &dyn Fn(&str) -> Option<String>) 
 /// All that is wrong in the environment.
 pub fn without_file(base_dir: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
     let reading = Reading::new(base_dir, env);
-    let config = reading.root(&Table::new(), read);
+    let (config, _) = reading.root(&Table::new(), read);
     finish(config, reading, "")
 }
 

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::forms::Form;
 use super::problem::Complaint;
+use super::shape::{Keys, Shape};
 
 /// One run over one file and its environment.
 pub(super) struct Reading<'a> {
@@ -24,8 +26,8 @@ impl<'a> Reading<'a> {
         Self { base_dir, env, problems: RefCell::default() }
     }
 
-    /// Reads the whole document.
-    pub fn root<T>(&'a self, table: &'a Table, read: impl FnOnce(&mut Section<'a>) -> T) -> T {
+    /// Reads the whole document. Returns beside it what was asked for.
+    pub fn root<T>(&'a self, table: &'a Table, read: impl FnOnce(&mut Section<'a>) -> T) -> (T, Keys) {
         Section::read(self, String::new(), Some(table), read)
     }
 
@@ -54,45 +56,73 @@ pub(super) struct Section<'a> {
     path: String,
     /// `None`: not in the file, all keys have their defaults.
     table: Option<&'a Table>,
-    asked: Vec<&'static str>,
+    asked: Keys,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a form is mostly a function, written where it is asked for")]
 impl<'a> Section<'a> {
-    fn read<T>(reading: &'a Reading<'a>, path: String, table: Option<&'a Table>, read: impl FnOnce(&mut Section<'a>) -> T) -> T {
-        let mut section = Self { reading, path, table, asked: vec![] };
+    fn read<T>(
+        reading: &'a Reading<'a>,
+        path: String,
+        table: Option<&'a Table>,
+        read: impl FnOnce(&mut Section<'a>) -> T,
+    ) -> (T, Keys) {
+        let mut section = Self { reading, path, table, asked: Keys::default() };
         let result = read(&mut section);
         section.refuse_unknown_keys();
-        result
+        (result, section.asked)
     }
 
     /// A text of some form. The default is written as in a file.
-    pub fn text<T>(&mut self, key: &'static str, default: &str, form: impl Fn(&str) -> Result<T, Complaint>) -> T {
-        let given = self.optional_text(key, &form);
-        given.unwrap_or_else(|| form(default).expect("a default has the form of its key"))
+    pub fn text<T>(&mut self, key: &'static str, default: &str, form: impl Form<T>) -> T {
+        self.asked.add(key, Shape::Text { default: Some(default.to_owned()), choices: form.choices() });
+        let given = self.value(key, |value| formed(value, |text| form.read(text)));
+        given.unwrap_or_else(|| form.read(default).expect("a default has the form of its key"))
     }
 
     /// A text that may be left out; `None` when it is, or is wrong.
-    pub fn optional_text<T>(&mut self, key: &'static str, form: impl Fn(&str) -> Result<T, Complaint>) -> Option<T> {
-        self.value(key, |value| formed(value, form))
+    pub fn optional_text<T>(&mut self, key: &'static str, form: impl Form<T>) -> Option<T> {
+        self.asked.add(key, Shape::Text { default: None, choices: form.choices() });
+        self.value(key, |value| formed(value, |text| form.read(text)))
     }
 
     /// A text that must be there.
-    pub fn required_text<T>(&mut self, key: &'static str, form: impl Fn(&str) -> Result<T, Complaint>) -> Option<T> {
+    pub fn required_text<T>(&mut self, key: &'static str, form: impl Form<T>) -> Option<T> {
+        self.asked.add_required(key, Shape::Text { default: None, choices: form.choices() });
         if !self.has(key) {
             self.complain(key, Complaint::new("is missing"));
         }
-        self.optional_text(key, form)
+        self.value(key, |value| formed(value, |text| form.read(text)))
     }
 
     /// A list of texts of one form.
-    pub fn list<T>(&mut self, key: &'static str, default: &[&str], form: impl Fn(&str) -> Result<T, Complaint>) -> Vec<T> {
+    pub fn list<T>(&mut self, key: &'static str, default: &[&str], form: impl Form<T>) -> Vec<T> {
+        self.asked.add(key, list_shape(default, &form));
+        self.listed(key, default, &form)
+    }
+
+    /// A list of texts that holds something; without a default it must be there.
+    pub fn filled_list<T>(&mut self, key: &'static str, default: &[&str], form: impl Form<T>) -> Vec<T> {
+        match default.is_empty() {
+            true => self.asked.add_required(key, list_shape(default, &form)),
+            false => self.asked.add(key, list_shape(default, &form)),
+        }
+        match self.table.and_then(|table| table.get(key)) {
+            None if default.is_empty() => self.complain(key, Complaint::new("is missing")),
+            Some(Value::Array(items)) if items.is_empty() => self.complain(key, Complaint::new("is empty")),
+            _ => {}
+        }
+        self.listed(key, default, &form)
+    }
+
+    fn listed<T>(&self, key: &str, default: &[&str], form: &impl Form<T>) -> Vec<T> {
         let Some(items) = self.value(key, as_list) else {
-            let default: Result<_, _> = default.iter().map(|text| form(text)).collect();
+            let default: Result<_, _> = default.iter().map(|text| form.read(text)).collect();
             return default.expect("a default has the form of its key");
         };
         let mut list = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            match formed(item, &form) {
+            match formed(item, |text| form.read(text)) {
                 Ok(item) => list.push(item),
                 Err(complaint) => self.reading.problem(format!("{}[{index}]", self.path_of(key)), complaint),
             }
@@ -100,17 +130,8 @@ impl<'a> Section<'a> {
         list
     }
 
-    /// A list of texts that holds something; without a default it must be there.
-    pub fn filled_list<T>(&mut self, key: &'static str, default: &[&str], form: impl Fn(&str) -> Result<T, Complaint>) -> Vec<T> {
-        match self.table.and_then(|table| table.get(key)) {
-            None if default.is_empty() => self.complain(key, Complaint::new("is missing")),
-            Some(Value::Array(items)) if items.is_empty() => self.complain(key, Complaint::new("is empty")),
-            _ => {}
-        }
-        self.list(key, default, form)
-    }
-
     pub fn integer(&mut self, key: &'static str, default: usize, range: RangeInclusive<usize>) -> usize {
+        self.asked.add(key, Shape::Integer { default, range: range.clone() });
         self.value(key, |value| match value {
             Value::Integer(number) => within(*number, &range),
             _ => Err(Complaint::new(format!("must be a whole number, not {}", kind(value)))),
@@ -119,6 +140,7 @@ impl<'a> Section<'a> {
     }
 
     pub fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        self.asked.add(key, Shape::Flag { default });
         let flag = |value: &Value| {
             value.as_bool().ok_or_else(|| Complaint::new(format!("must be true or false, without quotes, not {}", kind(value))))
         };
@@ -127,29 +149,38 @@ impl<'a> Section<'a> {
 
     /// A table; where it is left out, its keys have their defaults.
     pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'a>) -> T) -> T {
-        let table = self.value(key, as_table);
-        Self::read(self.reading, self.path_of(key), table, read)
+        let (result, keys) = Self::read(self.reading, self.path_of(key), self.value(key, as_table), read);
+        self.asked.add(key, Shape::Table(keys));
+        result
     }
 
     /// A table that means something by being there.
     pub fn optional_table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'a>) -> T) -> Option<T> {
-        self.value(key, as_table).map(|table| Self::read(self.reading, self.path_of(key), Some(table), read))
+        let table = self.value(key, as_table);
+        let (result, keys) = table.map(|table| Self::read(self.reading, self.path_of(key), Some(table), read)).unzip();
+        self.asked.add(key, Shape::Table(keys.unwrap_or_default()));
+        result
     }
 
     /// `[[key]]`, as often as it stands there.
     pub fn tables<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'a>) -> T) -> Vec<T> {
         let hint = || format!("write [[{key}]], once for each");
         let items = self.value(key, |value| as_list(value).map_err(|complaint| complaint.hint(hint()))).unwrap_or_default();
-        let items = items.iter().enumerate().map(|(index, item)| {
+        let (mut results, mut keys) = (Vec::with_capacity(items.len()), Keys::default());
+        for (index, item) in items.iter().enumerate() {
             let path = format!("{}[{index}]", self.path_of(key));
             let table = as_table(item).map_err(|complaint| self.reading.problem(&*path, complaint.hint(hint()))).ok();
-            Self::read(self.reading, path, table, &mut read)
-        });
-        items.collect()
+            let (result, asked) = Self::read(self.reading, path, table, &mut read);
+            results.push(result);
+            keys = asked;
+        }
+        self.asked.add(key, Shape::Tables(keys));
+        results
     }
 
     /// A table of texts whose keys are free.
     pub fn free_table<T>(&mut self, key: &'static str, form: impl Fn(&str, &str) -> Result<T, Complaint>) -> Vec<T> {
+        self.asked.add(key, Shape::FreeTable);
         let mut list = vec![];
         for (name, value) in self.value(key, as_table).into_iter().flatten() {
             match formed(value, |value| form(name, value)) {
@@ -183,14 +214,14 @@ impl<'a> Section<'a> {
         self.reading.problem(&*self.path, complaint);
     }
 
-    fn value<T>(&mut self, key: &'static str, form: impl FnOnce(&'a Value) -> Result<T, Complaint>) -> Option<T> {
-        self.asked.push(key);
+    fn value<T>(&self, key: &str, form: impl FnOnce(&'a Value) -> Result<T, Complaint>) -> Option<T> {
         form(self.table?.get(key)?).map_err(|complaint| self.complain(key, complaint)).ok()
     }
 
     fn refuse_unknown_keys(&self) {
-        for key in self.table.into_iter().flat_map(Table::keys).filter(|key| !self.asked.contains(&key.as_str())) {
-            self.complain(key, Complaint::unknown("key", key, &self.asked));
+        let known = self.asked.names();
+        for key in self.table.into_iter().flat_map(Table::keys).filter(|key| !known.contains(&key.as_str())) {
+            self.complain(key, Complaint::unknown("key", key, &known));
         }
     }
 
@@ -200,6 +231,10 @@ impl<'a> Section<'a> {
             path => format!("{path}.{key}"),
         }
     }
+}
+
+fn list_shape<T>(default: &[&str], form: &impl Form<T>) -> Shape {
+    Shape::List { default: default.iter().map(ToString::to_string).collect(), choices: form.choices() }
 }
 
 /// `number`, if it is one of `range`.

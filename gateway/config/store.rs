@@ -32,7 +32,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Store {
     let form = |text: &str| store_url(text, base_dir);
     let url = section.text("url", "sqlite:gateway.db", form);
     let url = section.env("DATABASE_URL", "url", form).unwrap_or(url);
-    let listen_url = section.text("listen_url", "", |text| listen_url(text, base_dir));
+    let listen_url = section.text("listen_url", "", |text: &str| listen_url(text, base_dir));
     if listen_url.is_some() && matches!(url, StoreUrl::Sqlite(_)) && section.reading.is_right("store.url") {
         section.complain("listen_url", Complaint::new("is only for PostgreSQL, and store.url is SQLite").hint("remove it"));
     }

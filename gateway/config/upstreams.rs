@@ -55,12 +55,12 @@ pub enum Balance {
 }
 
 pub(super) fn read(section: &mut Section<'_>) -> Upstream {
-    let name = section.required_text("name", |text| Ok(text.to_owned())).unwrap_or_default();
+    let name = section.required_text("name", |text: &str| Ok(text.to_owned())).unwrap_or_default();
     if section.has("name") && !is_upstream_name(&name) {
         section.complain("name", Complaint::new(format!("`{name}` must be 1 to 64 letters, digits, `-`, `_` and `.`")));
     }
     let base_dir = section.reading.base_dir;
-    let servers = section.filled_list("servers", &[], |text| server_address(text, base_dir));
+    let servers = section.filled_list("servers", &[], |text: &str| server_address(text, base_dir));
     if servers.len() > MOST_SERVERS {
         section.complain("servers", Complaint::new(format!("lists {}, at most {MOST_SERVERS} may stand there", servers.len())));
     }

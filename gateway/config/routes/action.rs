@@ -50,7 +50,7 @@ pub struct FixedAnswer {
 pub(super) fn read(section: &mut Section<'_>, upstreams: &[Arc<Upstream>], timeouts: &Timeouts) -> Action {
     let host = section.optional_text("upstream_host", upstream_host);
     let rewrite = read_rewrite(section);
-    let upstream = section.optional_text("upstream", |name| find(upstreams, name));
+    let upstream = section.optional_text("upstream", |name: &str| find(upstreams, name));
     let forward = upstream.map(|upstream| Forward {
         host,
         rewrite,
@@ -117,7 +117,7 @@ fn upstream_host(text: &str) -> Result<HeaderValue, Complaint> {
 
 fn read_respond(section: &mut Section<'_>) -> FixedAnswer {
     let status = section.integer("status", 200, 200..=599);
-    let body = section.text("body", "", |body| Ok(Bytes::copy_from_slice(body.as_bytes())));
+    let body = section.text("body", "", |body: &str| Ok(Bytes::copy_from_slice(body.as_bytes())));
     if [204, 205, 304].contains(&status) && !body.is_empty() {
         section.complain("body", Complaint::new(format!("cannot be sent with status {status}")));
     }

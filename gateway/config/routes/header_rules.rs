@@ -29,7 +29,7 @@ pub(super) fn read(section: &mut Section<'_>, identity: Option<&IdentityHeaders>
             section.complain("set", Complaint::new(format!("sets `{name}` twice")));
         }
     }
-    HeaderRules { remove: section.list("remove", &[], |name| free_name(name, identity)), set }
+    HeaderRules { remove: section.list("remove", &[], |name: &str| free_name(name, identity)), set }
 }
 
 /// A name that rules may touch.

@@ -4,6 +4,7 @@
 
 mod deliver;
 mod failures;
+mod generated;
 mod keys;
 mod place;
 mod tables;

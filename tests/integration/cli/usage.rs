@@ -1,6 +1,8 @@
 //! What was used, as it is shown and written out.
 
-use std::process::Stdio;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -133,8 +135,39 @@ fn of_an_export_that_fails_nothing_stays_and_the_file_before_it_is_left_alone() 
     assert_eq!(std::fs::read_to_string(place.path().join("usage.csv")).unwrap(), "of last month");
     place.run(&[&export[..], &["nowhere/usage.csv"]].concat()).refused(1, &["nowhere"]);
     place.run(&[&export[..], &["/dev/null"]].concat()).refused(1, &["/dev/null", "stdout"]);
-    let left = std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert_eq!(left.filter(|name| name.contains("usage")).collect::<Vec<_>>(), ["usage.csv"]);
+    let left = names_in(place.path()).into_iter().filter(|name| name.contains("usage"));
+    assert_eq!(left.collect::<Vec<_>>(), ["usage.csv"]);
+}
+
+#[test]
+fn an_export_that_is_interrupted_leaves_nothing() {
+    let place = Place::new();
+    // A server that takes the question and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!(
+        "[store]\nurl = \"postgres://u@{}/d\"\ntimeout = \"10m\"\n[[routes]]\npath = \"/\"\nrespond = {{}}\n",
+        silent.local_addr().unwrap()
+    );
+    std::fs::write(place.path().join("gateway.toml"), config).unwrap();
+    std::fs::create_dir(place.path().join("out")).unwrap();
+    let mut export = place.start(&["usage", "export", "--output", "out/usage.csv"]);
+    silent.set_nonblocking(true).unwrap();
+    let _asked = loop {
+        match silent.accept() {
+            Ok(asked) => break asked,
+            Err(_) => assert_eq!(export.try_wait().unwrap(), None, "it ended before it asked"),
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(names_in(&place.path().join("out")).len(), 1);
+    let interrupt = format!("kill -INT {}", export.id());
+    assert!(Command::new("sh").args(["-c", &interrupt]).status().unwrap().success());
+    Ran::of(export.wait_with_output().unwrap()).refused(1, &["interrupted", "usage.csv"]);
+    assert_eq!(names_in(&place.path().join("out")), Vec::<String>::new());
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 #[test]
