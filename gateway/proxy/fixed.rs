@@ -1,6 +1,6 @@
 //! Answers that the configuration gives: redirects and fixed ones.
 
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_TYPE, HOST, LOCATION};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response};
 
@@ -11,7 +11,7 @@ use crate::config::{FixedAnswer, Redirect};
 /// `target` is without any key.
 pub fn redirect<B>(redirect: &Redirect, request: &Request<B>, target: &PathAndQuery) -> Response<AnswerBody> {
     let query = target.query().map_or_else(String::new, |query| format!("?{query}"));
-    let to = redirect.to.replace("{host}", &target::host(request.uri(), request.headers()));
+    let to = redirect.to.replace("{host}", &target::host(request.uri(), request.headers().get(HOST)));
     let to = to.replace("{path}", target.path()).replace("{query}", &query);
     let mut response = Response::new(AnswerBody::Empty);
     *response.status_mut() = redirect.status;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -29,6 +29,8 @@ pub struct Passage<'a> {
     pub route: &'a Route,
     pub forward: &'a Forward,
     pub servers: &'a Servers,
+    /// The client said which host it asks.
+    pub has_host: bool,
     /// The client asks for a WebSocket.
     pub websocket: bool,
     /// Who asks; `None` when that cannot be told.
@@ -68,7 +70,7 @@ impl Passage<'_> {
         let target = target::forwarded(target::without_keys(&request, self.route, config), self.route, self.forward);
         let mut head = RequestHead::new(request.method().clone(), &target);
         // HTTP/1.0 knows requests without a host; HTTP/1.1, which goes on from here, does not.
-        let fallback = || (!request.headers().contains_key(HOST)).then(|| self.servers.host());
+        let fallback = || (!self.has_host).then(|| self.servers.host());
         let host = self.forward.host.clone().or_else(fallback);
         let headers = RequestHeaders {
             received: request.headers(),

@@ -6,13 +6,13 @@
 use std::net::Ipv6Addr;
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
 use super::failure::Failure;
 use crate::upstream::http1::Coding;
 
-/// Of a request: RFC 9112 3.2 (Host), 6.1 (transfer codings).
-pub fn check_request<B>(request: &Request<B>) -> Result<(), Failure> {
+/// Of a request: RFC 9112 3.2 (Host), 6.1 (transfer codings). Returns its Host.
+pub fn check_request<B>(request: &Request<B>) -> Result<Option<&HeaderValue>, Failure> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodNotAllowed);
     }
@@ -40,16 +40,16 @@ fn check_form<B>(request: &Request<B>) -> Result<(), Failure> {
     }
 }
 
-fn check_host<B>(request: &Request<B>) -> Result<(), Failure> {
+fn check_host<B>(request: &Request<B>) -> Result<Option<&HeaderValue>, Failure> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.as_bytes(),
-        (None, _) if request.version() == Version::HTTP_10 => return check_absolute(request.uri(), None),
+        (Some(host), None) => host,
+        (None, _) if request.version() == Version::HTTP_10 => return check_absolute(request.uri(), None).map(|()| None),
         (None, _) => return Err(Failure::BadRequest("the request needs a Host")),
         (Some(_), Some(_)) => return Err(Failure::BadRequest("more than one Host")),
     };
-    match is_host(host) {
-        true => check_absolute(request.uri(), Some(host)),
+    match is_host(host.as_bytes()) {
+        true => check_absolute(request.uri(), Some(host.as_bytes())).map(|()| Some(host)),
         false => Err(Failure::BadRequest("Host is no host name and no address")),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, ORIGIN};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -51,22 +51,23 @@ pub async fn handle(
         is_grpc: grpc::is_grpc(request.headers()),
         route: None,
         admitted: None,
+        refused: None,
         answered_at,
     };
     let origin = request.headers().get(ORIGIN).cloned();
     let has_body = !request.body().is_end_stream();
 
-    let (mut response, failure) = match exchange.answer(request).await {
-        Ok(response) => (response, None),
-        Err(failure) => (exchange.refuse(&failure, has_body), Some(failure)),
+    let mut response = match exchange.answer(request).await {
+        Ok(response) => response,
+        Err(failure) => exchange.refuse(failure, has_body),
     };
 
     exchange.finish_headers(response.headers_mut(), origin.as_ref(), request_id);
     exchange.close_own(&response);
-    Ok(match failure.filter(|_| exchange.is_grpc) {
-        Some(failure) => grpc::answer(&failure, response.into_parts().0.headers),
-        None => response,
-    })
+    if let Some(failure) = exchange.refused.filter(|_| exchange.is_grpc) {
+        response = grpc::answer(&failure, response.into_parts().0.headers);
+    }
+    Ok(response)
 }
 
 /// One request on its way.
@@ -80,6 +81,8 @@ pub(super) struct Exchange<'a> {
     route: Option<&'a Route>,
     /// The key, and what it may still do.
     pub admitted: Option<(Arc<KnownKey>, Option<Quota>)>,
+    /// Why the answer is none of the app's.
+    refused: Option<Failure>,
     /// When the upstream answered; until then, when the request arrived.
     pub answered_at: Timestamp,
 }
@@ -90,7 +93,7 @@ impl<'a> Exchange<'a> {
         let config = &live.config;
         let peer_is_trusted = is_trusted(self.client.peer.ip(), &config.client_address);
 
-        framing::check_request(&request)?;
+        let host = framing::check_request(&request)?;
         let header_bytes = check_size(&request, &config.server)?;
         let address = client_address(self.client.peer, request.headers(), &config.client_address);
         self.record().client_ip = Some(address.map_or(self.client.peer.ip(), ClientIp::get));
@@ -99,7 +102,7 @@ impl<'a> Exchange<'a> {
         }
 
         let scheme = target::scheme(request.headers(), peer_is_trusted, &config.client_address, self.client.scheme);
-        let (route, facts) = self.take_route(&request, scheme)?;
+        let (route, facts) = self.take_route(request.uri(), host, scheme)?;
         if header_bytes > route.max_header_bytes {
             return Err(Failure::HeaderTooLarge);
         }
@@ -122,7 +125,8 @@ impl<'a> Exchange<'a> {
             Action::Forward(forward) => {
                 let servers = facts.servers.as_deref().expect("a route that forwards has servers");
                 let websocket = headers::asks_for_websocket(request.headers());
-                let passage = Passage { route, forward, servers, websocket, address, scheme, peer_is_trusted };
+                let has_host = host.is_some();
+                let passage = Passage { route, forward, servers, has_host, websocket, address, scheme, peer_is_trusted };
                 passage.forward(self, request).await
             }
             Action::Redirect(redirect) => Ok(fixed::redirect(redirect, &request, &target::without_keys(&request, route, config))),
@@ -130,10 +134,15 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn take_route<B>(&mut self, request: &Request<B>, scheme: Scheme) -> Result<(&'a Route, &'a RouteFacts), Failure> {
+    /// `host` is the header.
+    fn take_route(
+        &mut self,
+        uri: &Uri,
+        host: Option<&HeaderValue>,
+        scheme: Scheme,
+    ) -> Result<(&'a Route, &'a RouteFacts), Failure> {
         let live = self.live;
-        let host = target::host(request.uri(), request.headers());
-        match live.routes.take(&host, target::path(request.uri()).as_bytes(), scheme) {
+        match live.routes.take(&target::host(uri, host), target::path(uri).as_bytes(), scheme) {
             Taken::Route(index) => {
                 let (route, facts) = (live.routes.get(index), &live.facts[index]);
                 self.route = Some(route);
@@ -207,15 +216,16 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    fn refuse(&mut self, failure: &Failure, has_body: bool) -> Response<AnswerBody> {
+    fn refuse(&mut self, failure: Failure, has_body: bool) -> Response<AnswerBody> {
         let record = self.record();
-        record.fail(failure);
-        let mut response = respond::to_failure(failure, &record.request_id);
+        record.fail(&failure);
+        let mut response = respond::to_failure(&failure, &record.request_id);
         if has_body || matches!(failure, Failure::BadRequest(_)) {
             // What the client still sends is not read as its next request.
             self.client.leave_unread();
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        self.refused = Some(failure);
         response
     }
 

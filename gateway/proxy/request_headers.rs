@@ -125,7 +125,7 @@ impl RequestHeaders<'_> {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        field(&HeaderName::from_static(X_FORWARDED_PROTO), proto.as_bytes());
+        field(&X_FORWARDED_PROTO, proto.as_bytes());
         let has_told_host = || self.received.contains_key(&X_FORWARDED_HOST) && !ended.contains(&X_FORWARDED_HOST);
         if !(self.host_is_told() && has_told_host())
             && let Some(host) = self.received.get(HOST)

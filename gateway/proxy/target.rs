@@ -2,21 +2,22 @@
 
 use std::borrow::Cow;
 
-use http::header::{FORWARDED, HOST};
+use http::header::{FORWARDED, HeaderName};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request, Uri};
+use http::{HeaderMap, HeaderValue, Request, Uri};
 
 use crate::auth::extract;
 use crate::client_address::forwarded::{elements, parameter};
 use crate::config::{ClientAddress, Config, Forward, Route, Scheme};
 
 /// `X-Forwarded-Proto`: what a trusted proxy says of how the client spoke to it.
-pub const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The host a request is for: lower case, without port or a final dot, IPv6 in brackets; empty when there is none.
-pub fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Cow<'r, str> {
+/// The host a request is for, by its target and its Host header: lower case, without port or a final dot, IPv6 in brackets; empty
+/// when there is none.
+pub fn host<'r>(uri: &'r Uri, header: Option<&'r HeaderValue>) -> Cow<'r, str> {
     let named = uri.authority().map(http::uri::Authority::as_str);
-    let given = named.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok())).unwrap_or_default();
+    let given = named.or_else(|| header.and_then(|host| host.to_str().ok())).unwrap_or_default();
     let last = if given.starts_with('[') { b']' } else { b':' };
     let end = given.bytes().position(|byte| byte == last).map_or(given.len(), |at| at + usize::from(last == b']'));
     let name = &given[..end];
@@ -29,10 +30,13 @@ pub fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Cow<'r, str> {
 
 /// How the client spoke: as the trusted proxy says, else as it spoke to us.
 pub fn scheme(headers: &HeaderMap, peer_is_trusted: bool, rules: &ClientAddress, ours: Scheme) -> Scheme {
+    if !peer_is_trusted {
+        return ours;
+    }
     let told = match rules.speaks_forwarded() {
-        false => headers.get(X_FORWARDED_PROTO).filter(|_| peer_is_trusted).and_then(|proto| scheme_of(proto.as_bytes())),
+        false => headers.get(X_FORWARDED_PROTO).and_then(|proto| scheme_of(proto.as_bytes())),
         // What the peer itself has appended.
-        true => headers.get_all(FORWARDED).iter().next_back().filter(|_| peer_is_trusted).and_then(|line| {
+        true => headers.get_all(FORWARDED).iter().next_back().and_then(|line| {
             let last = elements(line.as_bytes()).next()?;
             scheme_of(parameter(last, "proto")?.as_bytes())
         }),
@@ -90,9 +94,8 @@ mod tests {
     #[test]
     fn the_host_is_lower_case_without_port_and_final_dot() {
         for (host_line, name) in [("A.Example:80", "a.example"), ("a.example.", "a.example"), ("[::1]:80", "[::1]"), ("x", "x")] {
-            let mut headers = HeaderMap::new();
-            headers.insert(HOST, host_line.parse().expect("a value"));
-            assert_eq!(host(&Uri::from_static("/"), &headers), name);
+            let header = host_line.parse().expect("a value");
+            assert_eq!(host(&Uri::from_static("/"), Some(&header)), name);
         }
     }
 

@@ -44,7 +44,8 @@ pub fn head(unread: &mut BytesMut, spare: &mut HeaderMap) -> Result<Option<Head>
     };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("the answer has no status"))?;
     let version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let (mut places, count) = ([Place::default(); FIELDS_MOST], response.headers.len());
+    let count = response.headers.len();
+    let mut places = [Place::default(); FIELDS_MOST];
     for (place, field) in places.iter_mut().zip(response.headers.iter()) {
         *place = place_of(field, unread);
     }
