@@ -20,8 +20,9 @@ pub struct CompletionsArgs {
 }
 
 pub fn run(args: &CompletionsArgs, common: &Common) -> anyhow::Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut CommandLine::command(), "hokusai-gateway", &mut script);
+    let (mut command, mut script) = (CommandLine::command(), Vec::new());
+    let name = command.get_name().to_owned();
+    clap_complete::generate(args.shell, &mut command, name, &mut script);
     let script = String::from_utf8(script)?;
     let answer = Completions { shell: args.shell.to_string(), script: &script };
     Output::new(common.json).print(&answer, || script.clone())

@@ -1,4 +1,5 @@
-//! A table of the file while it is read. One call declares a key, its default and its form.
+//! A table of the file while it is read. One call declares a key, its default and its form, and all calls together are what the
+//! schema is made of.
 //!
 //! What must stay true here: a key that nobody asked for is a problem, and so is a wrong value. Reading goes on with a
 //! placeholder after it, so that the rest is found too; what was read then must not be used, [`Reading::into_problems`] says so.
