@@ -3,16 +3,14 @@
 //! What must stay true here: it ends in time whatever the client does, and sooner when the gateway drains.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::connection::{self, DRAIN_IDLE};
-use super::http2;
+use super::timer::impatience;
 use super::tls::Tls;
+use super::{connection, http2};
 use crate::proxy::client::Client;
 use crate::proxy::client_stream::ClientStream;
 use crate::proxy::failure::Failure;
@@ -23,8 +21,8 @@ use crate::proxy::worker::Worker;
 pub async fn serve(stream: TcpStream, tls: Arc<Tls>, client: Arc<Client>, worker: Arc<Worker>) {
     let deadline = client.deadline(&worker.live.load().config.server).map(|(at, _)| at);
     let shaken = tokio::select! {
-        shaken = by(deadline, shake(stream, &tls, &client, &worker)) => shaken.flatten(),
-        () = async { worker.tasks.stopping().await; sleep(DRAIN_IDLE).await; } => None,
+        shaken = shake(stream, &tls, &client, &worker) => shaken,
+        () = impatience(deadline, &worker) => None,
     };
     match shaken {
         Some(stream) if stream.speaks_http2() => http2::serve(stream, Bytes::new(), client, worker).await,
@@ -54,12 +52,4 @@ async fn refuse_cleartext(stream: TcpStream, client: &Client, worker: &Arc<Worke
     let failure = Failure::BadRequest("this port speaks HTTPS, and the request came in cleartext");
     let answer = unparsed::answer(&failure, worker, client);
     connection::end_with(ClientStream::Plain(stream), &answer).await;
-}
-
-/// What comes of `future` by then; `None`: it took longer.
-async fn by<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline.into(), future).await.ok(),
-        None => Some(future.await),
-    }
 }
