@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::answer_body::AnswerBody;
 use super::failure::Failure;
 use super::respond;
+use crate::upstream::http1;
 
 const GRPC: &str = "application/grpc";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -36,8 +37,7 @@ pub fn deadline(headers: &HeaderMap, arrived: Instant) -> Option<Instant> {
 /// One to eight digits and a unit.
 fn timeout(text: &[u8]) -> Option<Duration> {
     let (unit, digits) = text.split_last().filter(|(_, digits)| digits.len() <= 8)?;
-    let is_number = digits.iter().all(u8::is_ascii_digit);
-    let count: u64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
+    let count = http1::digits(digits)?;
     match unit {
         b'H' => Some(Duration::from_secs(count * 3600)),
         b'M' => Some(Duration::from_secs(count * 60)),

@@ -43,8 +43,8 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     Ok(length)
 }
 
-/// `parse` would take a sign.
-fn digits(text: &[u8]) -> Option<u64> {
+/// A number of digits alone: `parse` would take a sign.
+pub fn digits(text: &[u8]) -> Option<u64> {
     let number = |number: u64, digit: &u8| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)

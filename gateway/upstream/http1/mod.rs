@@ -17,6 +17,7 @@ mod readings;
 pub use connection::Connection;
 pub use download::Download;
 pub use encode::RequestHead;
+pub use framing::digits;
 pub use hop_by_hop::{Coding, HopByHop, is_hop_by_hop, names_header, tokens};
 pub use outgoing::Outgoing;
 pub use parse::Head;

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::connection::Connection;
 use super::upload::{self, Upload};
 use crate::upstream::exchange::ExchangeError;
-use crate::upstream::http1::Head;
+use crate::upstream::http1::{Head, digits};
 
 pub struct Download {
     body: RecvStream,
@@ -28,7 +28,7 @@ pub struct Download {
 
 impl Download {
     pub(super) fn new(head: &Head, body: RecvStream, unsent: Option<Upload>, connection: Arc<Connection>) -> Self {
-        let told = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let told = head.headers.get(CONTENT_LENGTH).and_then(|length| digits(length.as_bytes()));
         Self { body, remaining: told, is_done: false, unsent, _connection: connection }
     }
 
