@@ -121,17 +121,7 @@ fn what_a_server_refused_unseen_goes_out_again_unless_its_body_has_gone() {
     for (request, status, connections) in
         [(Request::get("/"), 200, 2), (Request::new("DELETE", "/"), 200, 2), (Request::post("/", "x"), 502, 1)]
     {
-        let upstream = Http2Upstream::start(|call: Call| async move {
-            match call.path() {
-                "/first" => call.answer("ok"),
-                _ if call.connection == 1 => call.reset(Reason::REFUSED_STREAM),
-                _ => call.answer("ok"),
-            }
-        });
-        let gateway = before(&upstream, "");
-        assert_eq!(gateway.ask(&Request::get("/first")).status, 200);
-        assert_eq!(gateway.ask(&request).status, status, "{request:?}");
-        assert_eq!(upstream.connections(), connections, "{request:?}");
+        assert_eq!(failing_on_the_first_connection(&request, Failing::Refuses), (status, connections), "{request:?}");
     }
 }
 
@@ -140,17 +130,29 @@ fn what_may_have_arrived_goes_out_again_only_where_that_does_no_harm() {
     for (request, status, connections) in
         [(Request::get("/"), 200, 2), (Request::new("POST", "/"), 502, 1), (Request::post("/", "x"), 502, 1)]
     {
-        let upstream = Http2Upstream::start(|call: Call| async move {
-            match call.path() {
-                "/" if call.connection == 1 => call.hang_up().await,
-                _ => call.answer("ok"),
-            }
-        });
-        let gateway = before(&upstream, "");
-        assert_eq!(gateway.ask(&Request::get("/first")).status, 200);
-        assert_eq!(gateway.ask(&request).status, status, "{request:?}");
-        assert_eq!(upstream.connections(), connections, "{request:?}");
+        assert_eq!(failing_on_the_first_connection(&request, Failing::HangsUp), (status, connections), "{request:?}");
     }
+}
+
+/// What a server does to a request on a connection that has served one before.
+#[derive(Clone, Copy)]
+enum Failing {
+    Refuses,
+    HangsUp,
+}
+
+/// The status that comes of it, and how many connections it took.
+fn failing_on_the_first_connection(request: &Request, failing: Failing) -> (u16, usize) {
+    let upstream = Http2Upstream::start(move |call: Call| async move {
+        match failing {
+            _ if call.path() == "/first" || call.connection > 1 => call.answer("ok"),
+            Failing::Refuses => call.reset(Reason::REFUSED_STREAM),
+            Failing::HangsUp => call.hang_up().await,
+        }
+    });
+    let gateway = before(&upstream, "");
+    assert_eq!(gateway.ask(&Request::get("/first")).status, 200);
+    (gateway.ask(request).status, upstream.connections())
 }
 
 #[test]
