@@ -1,58 +1,17 @@
-//! Every metric, in one file. What it looks like to Prometheus is in `exposition.rs`.
+//! Every metric, in one file. What they are made of is in `instruments.rs`, how things may end in `results.rs`, what it all looks
+//! like to Prometheus in `exposition.rs`.
 //!
 //! What must stay true here: a worker counts in its own [`Shard`], which no other worker touches, so that counting costs no
 //! core a wait for another. No label ever holds a key, a user or a path that a client chose.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-/// Counts up.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    pub fn add(&self, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
-    }
-
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Is set.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
-
-impl Gauge {
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// One more, for as long as the guard lives.
-    pub fn hold(self: &Arc<Self>) -> Held {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Held(Arc::clone(self))
-    }
-}
-
-/// Keeps a [`Gauge`] one higher.
-#[derive(Debug)]
-pub struct Held(Arc<Gauge>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+pub use super::instruments::{BUCKETS, Counter, Gauge, Held, Histogram};
+pub use super::results::{AuthResult, Layer, LookupResult, UpstreamResult};
 
 /// All of the process.
 #[derive(Debug, Default)]
@@ -101,85 +60,6 @@ pub struct ServerHealth {
     pub healthy: Arc<Gauge>,
 }
 
-/// A layer that keys are looked up in.
-#[derive(Clone, Copy, Debug)]
-pub enum Layer {
-    Memory,
-    Redis,
-    Store,
-}
-
-impl Layer {
-    pub const ALL: [(Self, &str); 3] = [(Self::Memory, "memory"), (Self::Redis, "redis"), (Self::Store, "store")];
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum LookupResult {
-    Hit,
-    Miss,
-    Error,
-}
-
-impl LookupResult {
-    pub const ALL: [(Self, &str); 3] = [(Self::Hit, "hit"), (Self::Miss, "miss"), (Self::Error, "error")];
-}
-
-/// How a request fared at the gates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AuthResult {
-    Ok,
-    /// Let in without a key.
-    Anonymous,
-    Missing,
-    Ambiguous,
-    Unknown,
-    Inactive,
-    Expired,
-    Ip,
-    Scope,
-    Limited,
-    Unavailable,
-}
-
-impl AuthResult {
-    pub const ALL: [(Self, &str); 11] = [
-        (Self::Ok, "ok"),
-        (Self::Anonymous, "anonymous"),
-        (Self::Missing, "missing"),
-        (Self::Ambiguous, "ambiguous"),
-        (Self::Unknown, "unknown"),
-        (Self::Inactive, "inactive"),
-        (Self::Expired, "expired"),
-        (Self::Ip, "ip"),
-        (Self::Scope, "scope"),
-        (Self::Limited, "limited"),
-        (Self::Unavailable, "unavailable"),
-    ];
-}
-
-/// How an upstream fared with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum UpstreamResult {
-    Ok,
-    Unreachable,
-    Timeout,
-    Protocol,
-    /// The client left before the upstream had answered.
-    Abandoned,
-}
-
-impl UpstreamResult {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::Protocol => "protocol",
-            Self::Abandoned => "abandoned",
-        }
-    }
-}
-
 /// The number of a route's label; [`RouteLabel::NONE`] where no route was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteLabel(usize);
@@ -190,30 +70,6 @@ impl RouteLabel {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UpstreamLabel(usize);
-
-/// Upper bounds of the histograms' buckets, in microseconds.
-pub const BUCKETS: [u64; 16] =
-    [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000, 30_000_000];
-
-#[derive(Clone, Debug, Default)]
-pub struct Histogram {
-    /// Not cumulative; the last is for what is above all bounds.
-    pub buckets: [u64; BUCKETS.len() + 1],
-    pub sum_micros: u64,
-}
-
-impl Histogram {
-    fn observe(&mut self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        self.buckets[BUCKETS.partition_point(|&bound| bound < micros)] += 1;
-        self.sum_micros = self.sum_micros.saturating_add(micros);
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.buckets.iter_mut().zip(other.buckets).for_each(|(mine, theirs)| *mine += theirs);
-        self.sum_micros = self.sum_micros.saturating_add(other.sum_micros);
-    }
-}
 
 /// What one worker counts.
 #[derive(Debug, Default)]

@@ -1,0 +1,80 @@
+//! How what is counted may end: the words that metrics are labelled with.
+
+/// A layer that keys are looked up in.
+#[derive(Clone, Copy, Debug)]
+pub enum Layer {
+    Memory,
+    Redis,
+    Store,
+}
+
+impl Layer {
+    pub const ALL: [(Self, &str); 3] = [(Self::Memory, "memory"), (Self::Redis, "redis"), (Self::Store, "store")];
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum LookupResult {
+    Hit,
+    Miss,
+    Error,
+}
+
+impl LookupResult {
+    pub const ALL: [(Self, &str); 3] = [(Self::Hit, "hit"), (Self::Miss, "miss"), (Self::Error, "error")];
+}
+
+/// How a request fared at the gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AuthResult {
+    Ok,
+    /// Let in without a key.
+    Anonymous,
+    Missing,
+    Ambiguous,
+    Unknown,
+    Inactive,
+    Expired,
+    Ip,
+    Scope,
+    Limited,
+    Unavailable,
+}
+
+impl AuthResult {
+    pub const ALL: [(Self, &str); 11] = [
+        (Self::Ok, "ok"),
+        (Self::Anonymous, "anonymous"),
+        (Self::Missing, "missing"),
+        (Self::Ambiguous, "ambiguous"),
+        (Self::Unknown, "unknown"),
+        (Self::Inactive, "inactive"),
+        (Self::Expired, "expired"),
+        (Self::Ip, "ip"),
+        (Self::Scope, "scope"),
+        (Self::Limited, "limited"),
+        (Self::Unavailable, "unavailable"),
+    ];
+}
+
+/// How an upstream fared with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UpstreamResult {
+    Ok,
+    Unreachable,
+    Timeout,
+    Protocol,
+    /// The client left before the upstream had answered.
+    Abandoned,
+}
+
+impl UpstreamResult {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
