@@ -2,7 +2,7 @@
 //!
 //! What must stay true here: no message repeats a value that may hold a password (URLs of stores and servers).
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 
@@ -23,13 +23,26 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, says) = (OneLine(&self.path), OneLine(&self.says));
         match (self.place, self.path.is_empty()) {
-            (Some(place), true) => write!(f, "line {}, column {}: ", place.line, place.column)?,
-            (Some(place), false) => write!(f, "line {}: {}: ", place.line, self.path)?,
-            (None, _) => write!(f, "{}: ", self.path)?,
+            (Some(place), true) => write!(f, "line {}, column {}: {says}", place.line, place.column)?,
+            (Some(place), false) => write!(f, "line {}: {path}: {says}", place.line)?,
+            (None, _) => write!(f, "{path}: {says}")?,
         }
-        f.write_str(&self.says)?;
-        self.hint.iter().try_for_each(|hint| write!(f, "; {hint}"))
+        self.hint.iter().try_for_each(|hint| write!(f, "; {}", OneLine(hint)))
+    }
+}
+
+/// A text whose control characters are told instead of obeyed: a key or a value of the file, quoted in a problem, may hold a line
+/// break or what a terminal acts on.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| match character.is_control() {
+            true => write!(f, "{}", character.escape_default()),
+            false => f.write_char(character),
+        })
     }
 }
 
@@ -92,6 +105,17 @@ fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_whatever_it_quotes() {
+        let problem = Problem {
+            place: None,
+            path: "a\nb".into(),
+            says: "/missi\ng.pem cannot be read".into(),
+            hint: Some("\u{1b}[2J é".into()),
+        };
+        assert_eq!(problem.to_string(), r"a\nb: /missi\ng.pem cannot be read; \u{1b}[2J é");
+    }
 
     #[test]
     fn a_slip_is_named_and_a_stranger_gets_the_list() {
