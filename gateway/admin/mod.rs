@@ -1,4 +1,6 @@
-//! The admin listener: is it alive, is it ready, what does it count.
+//! The admin listener: is it alive, is it ready, what does it count; and the [`api`] by which keys are managed.
+
+pub mod api;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
+use self::api::Api;
 use crate::observe::exposition;
 use crate::observe::metrics::Metrics;
 
@@ -33,12 +36,14 @@ struct Admin {
     readiness: Arc<Readiness>,
 }
 
-pub fn router(metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Router {
+pub fn router(metrics: Arc<Metrics>, api: Api) -> Router {
+    let readiness = Arc::clone(&api.readiness);
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
         .with_state(Admin { metrics, readiness })
+        .merge(api::router(api))
 }
 
 /// 503 only before the start is complete and while draining: a store that is down is down for every gateway, and known keys go on.

@@ -9,11 +9,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::admin::api::Api;
 use crate::admin::{self, Readiness};
 use crate::auth::lookup::Lookup;
 use crate::auth::shared_cache::SharedCache;
@@ -66,7 +68,8 @@ pub enum StartError {
 pub struct App {
     /// What it was started with.
     started: Arc<Config>,
-    /// What is in force, but for keys that need a restart.
+    /// What is in force, but for keys that need a restart: for the admin API, and with what follows from it for requests.
+    in_force: Arc<ArcSwap<Config>>,
     live: Live,
     /// Where it listens, with the ports that the system chose.
     pub traffic: Vec<SocketAddr>,
@@ -131,7 +134,7 @@ impl App {
         );
         let watch = Watch {
             gateway_id: spool.id().to_owned(),
-            store,
+            store: store.clone(),
             lookup: Arc::clone(&lookup),
             shared,
             limiter: Arc::clone(&limiter),
@@ -152,10 +155,34 @@ impl App {
         let workers = Workers::start(&live, bound, &lookup, &limiter, usage.as_ref(), &metrics).map_err(StartError::Worker)?;
 
         let readiness = Arc::<Readiness>::default();
-        let (admin, admin_tasks) = serve_admin(admin_listener, Arc::clone(&metrics), &readiness);
+        let in_force = Arc::new(ArcSwap::new(Arc::clone(&config)));
+        let api = Api {
+            config: Arc::clone(&in_force),
+            store,
+            lookup: Arc::clone(&lookup),
+            limiter: Arc::clone(&limiter),
+            recorder: usage.as_ref().map(Usage::recorder),
+            readiness: Arc::clone(&readiness),
+        };
+        let (admin, admin_tasks) = serve_admin(admin_listener, Arc::clone(&metrics), api);
         readiness.set(true);
         let started = config;
-        Ok(Self { started, live, traffic, admin, readiness, tls, workers, lookup, limiter, usage, metrics, tasks, admin_tasks })
+        Ok(Self {
+            started,
+            in_force,
+            live,
+            traffic,
+            admin,
+            readiness,
+            tls,
+            workers,
+            lookup,
+            limiter,
+            usage,
+            metrics,
+            tasks,
+            admin_tasks,
+        })
     }
 
     /// Puts `config` in force for every request from now on; those under way end on what they began with. Returns the keys that
@@ -167,7 +194,9 @@ impl App {
         if let (Some(tls), Some(rules)) = (&self.tls, &config.server.tls) {
             tls.renew(rules);
         }
-        self.live = self.live.renewed(Arc::new(config), &self.metrics);
+        let config = Arc::new(config);
+        self.in_force.store(Arc::clone(&config));
+        self.live = self.live.renewed(config, &self.metrics);
         self.live.watch_servers(&self.tasks);
         self.workers.renew(&self.live);
         self.metrics.reloads_ok.add(1);
@@ -258,9 +287,9 @@ async fn bring_tables_up_once_it_answers(store: &Store, mut told: StoreError) {
     }
 }
 
-fn serve_admin(listener: TcpListener, metrics: Arc<Metrics>, readiness: &Arc<Readiness>) -> (SocketAddr, Tasks) {
+fn serve_admin(listener: TcpListener, metrics: Arc<Metrics>, api: Api) -> (SocketAddr, Tasks) {
     let address = listener.local_addr().expect("a bound socket has an address");
-    let router = admin::router(metrics, Arc::clone(readiness));
+    let router = admin::router(metrics, api).into_make_service_with_connect_info::<SocketAddr>();
     let tasks = Tasks::new();
     let stop = tasks.clone();
     tasks.spawn(async move {

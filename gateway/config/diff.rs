@@ -24,7 +24,7 @@ pub fn needs_restart(started: &Config, new: &Config) -> Vec<&'static str> {
         upstreams: _,
         routes: _,
     } = started;
-    let Admin { listen: admin_listen } = admin;
+    let Admin { listen: admin_listen, tokens: _, default_user: _ } = admin;
     let mut keys_that = of_server(server, &new.server);
     keys_that.push(("admin.listen", *admin_listen != new.admin.listen));
     keys_that.extend(of_store(store, &new.store));

@@ -9,6 +9,8 @@ use super::problem::Complaint;
 use super::routes::route_path;
 use super::section::Section;
 use super::tls::{self, Tls};
+use crate::model::ids::UserId;
+use crate::model::key_hash::KeyHash;
 
 /// `[server]`. A duration of zero means: no such deadline, except where said.
 #[derive(Debug, Clone)]
@@ -53,6 +55,10 @@ pub struct Server {
 #[derive(Debug, Clone)]
 pub struct Admin {
     pub listen: SocketAddr,
+    /// Of the tokens that open the admin API; none: it is closed.
+    pub tokens: Vec<KeyHash>,
+    /// Whose a key is that is made there for nobody in particular.
+    pub default_user: UserId,
 }
 
 pub(super) fn read_server(section: &mut Section<'_>) -> Server {
@@ -84,7 +90,13 @@ pub(super) fn read_server(section: &mut Section<'_>) -> Server {
 }
 
 pub(super) fn read_admin(section: &mut Section<'_>) -> Admin {
-    Admin { listen: section.text("listen", "127.0.0.1:8081", address) }
+    let tokens = section.reading.env("HOKUSAI_ADMIN_TOKEN").unwrap_or_default();
+    let tokens = tokens.split(',').map(str::trim).filter(|token| !token.is_empty());
+    Admin {
+        listen: section.text("listen", "127.0.0.1:8081", address),
+        tokens: tokens.map(|token| KeyHash::of(token.as_bytes())).collect(),
+        default_user: section.reading.env("HOKUSAI_USER_ID").map_or_else(|| "admin".into(), UserId::from),
+    }
 }
 
 /// Of all header names and values together, in bytes.

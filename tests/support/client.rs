@@ -30,7 +30,11 @@ impl Request {
     }
 
     pub fn post(target: &str, body: impl AsRef<[u8]>) -> Self {
-        let mut request = Self::new("POST", target).header("Content-Length", &body.as_ref().len().to_string());
+        Self::with_body("POST", target, body)
+    }
+
+    pub fn with_body(method: &str, target: &str, body: impl AsRef<[u8]>) -> Self {
+        let mut request = Self::new(method, target).header("Content-Length", &body.as_ref().len().to_string());
         request.body = body.as_ref().to_vec();
         request
     }

@@ -1,0 +1,149 @@
+//! `/api/v1/keys`: made, listed, changed, rotated and revoked.
+//!
+//! What must stay true here: the text of a key is in the answer to its making or its rotation, and nowhere else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::Api;
+use super::body::Body;
+use super::caller::{Admin, Caller};
+use super::new_key::{Changes, Wanted};
+use super::problem::Problem;
+use crate::clock;
+use crate::keyring::shown::{Listed, Shown};
+use crate::keyring::{self, KeyringError};
+use crate::model::ids::{KeyId, UserId};
+use crate::model::key_record::KeyRecord;
+use crate::model::timestamp::Timestamp;
+use crate::store::KeyFilter;
+use crate::units::parse_duration;
+
+/// How long the secret before goes on working where nothing is said.
+const GRACE: Duration = Duration::from_hours(24);
+/// How many rows could not be read: the list is not complete.
+const UNREADABLE: &str = "x-unreadable-rows";
+
+/// A key with its text, for once.
+#[derive(Serialize)]
+struct WithSecret<'a> {
+    api_key: &'a str,
+    #[serde(flatten)]
+    shown: Shown<'a>,
+}
+
+#[derive(Serialize)]
+struct Rotated<'a> {
+    #[serde(flatten)]
+    key: WithSecret<'a>,
+    previous_valid_until: Option<String>,
+}
+
+/// A row of the list. Existing clients know the key id as `id`.
+#[derive(Serialize)]
+struct Row<'a> {
+    id: &'a str,
+    #[serde(flatten)]
+    listed: Listed<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    user_id: Option<String>,
+    #[serde(default)]
+    active: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// As in a command: `24h`; `0s`: the old secrets end at once.
+    grace: Option<String>,
+}
+
+pub async fn create(_: Admin, State(api): State<Arc<Api>>, Body(wanted): Body<Wanted>) -> Result<Response, Problem> {
+    let config = api.config.load_full();
+    let wanted = wanted.into_key(&config)?;
+    let created = keyring::create(&api.store, &config.keys.prefix, wanted, clock::now()).await?;
+    tracing::info!(key_id = %created.record.key_id, user_id = %created.record.user_id, "key created by the admin API");
+    let answer = WithSecret { api_key: created.key.expose(), shown: Shown::of(&created.record) };
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+/// All of them for an administrator, their own for an owner.
+pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Query(filter): Query<Filter>) -> Result<Response, Problem> {
+    let asked_for = filter.user_id.filter(|user| !user.is_empty()).map(UserId::from);
+    let user_id = match caller {
+        Caller::Admin => asked_for,
+        Caller::Owner(key) => Some(key.key.record.user_id.clone()),
+    };
+    let good_at = filter.active.then(clock::now);
+    let listing = keyring::list(&api.store, &KeyFilter { user_id, good_at, created_before: None }).await?;
+    listing.unreadable.iter().for_each(|error| tracing::warn!(%error, "a key could not be listed"));
+    let rows: Vec<_> = listing.keys.iter().map(row).collect();
+    let unreadable = listing.unreadable.len().to_string();
+    let told = (!listing.unreadable.is_empty()).then_some([(UNREADABLE, unreadable)]);
+    Ok((told, Json(rows)).into_response())
+}
+
+pub async fn show(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<Response, Problem> {
+    let key_id = KeyId::from(key_id);
+    let record = keyring::show(&api.store, &key_id).await?;
+    match caller {
+        Caller::Owner(key) if key.key.record.user_id != record.user_id => Err(KeyringError::NotFound(key_id).into()),
+        Caller::Admin | Caller::Owner(_) => Ok(Json(Listed::of(&record)).into_response()),
+    }
+}
+
+pub async fn update(
+    _: Admin,
+    State(api): State<Arc<Api>>,
+    Path(key_id): Path<String>,
+    Body(changes): Body<Changes>,
+) -> Result<Response, Problem> {
+    let key_id = KeyId::from(key_id);
+    let record = keyring::update(&api.store, &key_id, changes.into_changes()?, clock::now()).await?;
+    tracing::info!(%key_id, "key changed by the admin API");
+    Ok(Json(Listed::of(&record)).into_response())
+}
+
+pub async fn revoke(_: Admin, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<StatusCode, Problem> {
+    let key_id = KeyId::from(key_id);
+    keyring::revoke(&api.store, &key_id, clock::now()).await?;
+    tracing::info!(%key_id, "key revoked by the admin API");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub async fn rotate(
+    _: Admin,
+    State(api): State<Arc<Api>>,
+    Path(key_id): Path<String>,
+    Body(rotation): Body<Rotation>,
+) -> Result<Response, Problem> {
+    let key_id = KeyId::from(key_id);
+    let grace = rotation.grace.as_deref().map(parse_duration).transpose();
+    let grace = grace.map_err(|error| Problem::Invalid(format!("grace: {error}")))?.unwrap_or(GRACE);
+    let prefix = api.config.load().keys.prefix.clone();
+    let rotated = keyring::rotate(&api.store, &prefix, &key_id, grace, clock::now()).await?;
+    tracing::info!(%key_id, "key rotated by the admin API");
+    let key = WithSecret { api_key: rotated.key.expose(), shown: Shown::of(&rotated.record) };
+    let previous_valid_until = rotated.previous_valid_until.map(Timestamp::to_rfc3339);
+    Ok(Json(Rotated { key, previous_valid_until }).into_response())
+}
+
+/// `expires_at` is UTC without an offset here alone: existing views compare it with such a time.
+fn row(record: &KeyRecord) -> serde_json::Value {
+    let row = Row { id: record.key_id.as_str(), listed: Listed::of(record) };
+    let mut row = serde_json::to_value(row).expect("texts and numbers are JSON");
+    if let Some(end) = record.expires_at {
+        row["expires_at"] = end.to_rfc3339().trim_end_matches("+00:00").into();
+    }
+    row
+}

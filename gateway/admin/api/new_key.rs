@@ -1,0 +1,130 @@
+//! What a key is to be, as the API is told.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::body::given;
+use super::problem::Problem;
+use crate::config::Config;
+use crate::keyring::NewKey;
+use crate::model::address::IpNetSet;
+use crate::model::api_key::Environment;
+use crate::model::timestamp::Timestamp;
+use crate::store::{KeyChanges, Update};
+
+/// What a key of the platform may do when nothing else is said.
+const PLATFORM: &str = "platform";
+const PLATFORM_SCOPES: [&str; 3] = ["model:read", "model:write", "mlflow:access"];
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    name: String,
+    user_id: Option<String>,
+    /// Which service the key is meant for. Gives the platform's keys their scopes; a route asks for scopes, not for this.
+    service_id: Option<String>,
+    environment: Option<String>,
+    expires_at: Option<String>,
+    /// `null`: no limit; left out: the default.
+    #[serde(default, deserialize_with = "given")]
+    rate_limit_per_hour: Option<Option<u64>>,
+    allowed_ips: Option<Vec<String>>,
+    scopes: Option<Vec<String>>,
+}
+
+/// What is left out stays as it is. `null`: no limit, never expires.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Changes {
+    user_id: Option<String>,
+    name: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    expires_at: Option<Option<String>>,
+    is_active: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    rate_limit_per_hour: Option<Option<u64>>,
+    allowed_ips: Option<Vec<String>>,
+    scopes: Option<Vec<String>>,
+}
+
+impl Wanted {
+    pub fn into_key(self, config: &Config) -> Result<NewKey, Problem> {
+        let default_scopes = || match self.service_id.as_deref() {
+            Some(PLATFORM) => PLATFORM_SCOPES.map(str::to_owned).to_vec(),
+            _ => Vec::new(),
+        };
+        Ok(NewKey {
+            environment: environment(self.environment.as_deref())?,
+            expires_at: self.expires_at.as_deref().map(instant).transpose()?,
+            rate_limit_per_hour: self.rate_limit_per_hour.unwrap_or(Some(config.keys.default_rate_limit)),
+            allowed_ips: networks(&self.allowed_ips.unwrap_or_default())?,
+            scopes: self.scopes.unwrap_or_else(default_scopes),
+            user_id: self.user_id.map_or_else(|| config.admin.default_user.clone(), Into::into),
+            name: self.name,
+        })
+    }
+}
+
+impl Changes {
+    pub fn into_changes(self) -> Result<KeyChanges, Problem> {
+        let expires_at = self.expires_at.map(|end| end.as_deref().map(instant).transpose()).transpose()?;
+        Ok(KeyChanges {
+            user_id: update(self.user_id.map(Into::into)),
+            name: update(self.name),
+            expires_at: update(expires_at),
+            is_active: update(self.is_active),
+            rate_limit_per_hour: update(self.rate_limit_per_hour),
+            allowed_ips: update(self.allowed_ips.as_deref().map(networks).transpose()?),
+            scopes: update(self.scopes),
+        })
+    }
+}
+
+fn update<T>(value: Option<T>) -> Update<T> {
+    value.map_or(Update::Keep, Update::Set)
+}
+
+fn environment(text: Option<&str>) -> Result<Environment, Problem> {
+    let Some(text) = text else { return Ok(Environment::Production) };
+    Environment::parse(text).ok_or_else(|| {
+        let known = Environment::ALL.map(Environment::as_str).join(", ");
+        Problem::Invalid(format!("environment: {text:?} is none of {known}"))
+    })
+}
+
+fn networks(entries: &[String]) -> Result<IpNetSet, Problem> {
+    IpNetSet::parse(entries).map_err(|error| Problem::Invalid(format!("allowed_ips: {error}")))
+}
+
+/// An ISO 8601 time (without an offset: UTC), or one with so many days behind it, as existing clients write it:
+/// `2026-11-22T10:00:00+00:00+30d`.
+fn instant(text: &str) -> Result<Timestamp, Problem> {
+    let with_days = || {
+        let (time, days) = text.strip_suffix(['d', 'D'])?.rsplit_once('+')?;
+        let days: u64 = days.parse().ok()?;
+        Some(Timestamp::parse(time)?.plus(Duration::from_hours(days.checked_mul(24)?)))
+    };
+    let says = || format!("expires_at: {text:?} is no ISO 8601 time such as 2026-11-22T10:00:00+00:00");
+    Timestamp::parse(text).or_else(with_days).ok_or_else(|| Problem::Invalid(says()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_a_time_or_so_many_days_after_one() {
+        let at = |text: &str| instant(text).ok().map(Timestamp::as_secs);
+        let ten = Timestamp::parse("2026-11-22T10:00:00Z").map(Timestamp::as_secs);
+        for text in ["2026-11-22T10:00:00+00:00", "2026-11-22T10:00:00", "2026-11-22T12:00:00+02:00"] {
+            assert_eq!(at(text), ten, "{text}");
+        }
+        for text in ["2026-11-21T10:00:00+00:00+1d", "2026-11-21T10:00:00+1d", "2026-11-12T10:00:00.000+00:00+10d"] {
+            assert_eq!(at(text), ten, "{text}");
+        }
+        for text in ["", "tomorrow", "+30d", "2026-11-22T10:00:00+-1d", "2026-11-22T10:00:00+99999999999999999999d"] {
+            assert_eq!(at(text), None, "{text}");
+        }
+    }
+}

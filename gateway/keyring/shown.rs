@@ -1,0 +1,54 @@
+//! A key as programs see it, with fixed names: what commands print as JSON and the admin API answers.
+
+use serde::Serialize;
+
+use crate::model::key_record::KeyRecord;
+use crate::model::timestamp::Timestamp;
+
+/// What every answer about a key holds, in this order.
+#[derive(Serialize)]
+pub struct Shown<'a> {
+    key_id: &'a str,
+    key_prefix: &'a str,
+    user_id: &'a str,
+    name: &'a str,
+    environment: &'static str,
+    created_at: String,
+    expires_at: Option<String>,
+    rate_limit_per_hour: Option<u64>,
+    allowed_ips: Vec<String>,
+    scopes: &'a [String],
+    is_active: bool,
+}
+
+impl<'a> Shown<'a> {
+    pub fn of(record: &'a KeyRecord) -> Self {
+        Self {
+            key_id: record.key_id.as_str(),
+            key_prefix: &record.key_prefix,
+            user_id: record.user_id.as_str(),
+            name: &record.name,
+            environment: record.environment.as_str(),
+            created_at: record.created_at.to_rfc3339(),
+            expires_at: record.expires_at.map(Timestamp::to_rfc3339),
+            rate_limit_per_hour: record.rate_limit_per_hour,
+            allowed_ips: record.allowed_ips.to_strings(),
+            scopes: &record.scopes,
+            is_active: record.is_active,
+        }
+    }
+}
+
+/// What `list`, `show` and `update` answer.
+#[derive(Serialize)]
+pub struct Listed<'a> {
+    #[serde(flatten)]
+    shown: Shown<'a>,
+    last_used_at: Option<String>,
+}
+
+impl<'a> Listed<'a> {
+    pub fn of(record: &'a KeyRecord) -> Self {
+        Self { shown: Shown::of(record), last_used_at: record.last_used_at.map(Timestamp::to_rfc3339) }
+    }
+}

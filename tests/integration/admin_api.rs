@@ -1,0 +1,286 @@
+//! Keys managed over HTTP, by administrators and by the clients that Hokusai deployments have already.
+
+use serde_json::{Value, json};
+
+use crate::support::{Gateway, Request, Response, Upstream, begin_within_an_hour, eventually};
+
+const TOKEN: &str = "a-token-for-tests";
+
+/// Two tokens are good, so that one can follow another.
+fn started(upstream: &Upstream, own: &str) -> Gateway {
+    let mut gateway = Gateway::stopped(upstream.address(), own);
+    gateway.set_environment("HOKUSAI_ADMIN_TOKEN", &format!("{TOKEN}, the-next-token"));
+    gateway.run();
+    gateway
+}
+
+fn call(gateway: &Gateway, method: &str, path: &str, body: &Value) -> Response {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let request = Request::with_body(method, &format!("/api/v1{path}"), body);
+    request.header("Authorization", &format!("Bearer {TOKEN}")).send_to(gateway.admin_address())
+}
+
+#[track_caller]
+fn json_of(response: &Response, status: u16) -> Value {
+    assert_eq!(response.status, status, "{response:?}");
+    serde_json::from_slice(&response.body).expect("JSON")
+}
+
+fn created(gateway: &Gateway, fields: &Value) -> (String, String) {
+    let created = json_of(&call(gateway, "POST", "/keys", fields), 201);
+    let text = |field: &str| created[field].as_str().expect("a text").to_owned();
+    (text("api_key"), text("key_id"))
+}
+
+fn with_key(path: &str, key: &str) -> Request {
+    Request::get(path).header("Authorization", &format!("Bearer {key}"))
+}
+
+fn validated(gateway: &Gateway, key: &str, fields: &Value) -> Response {
+    let request = Request::post("/api/v1/keys/validate", fields.to_string()).header("Authorization", &format!("Bearer {key}"));
+    request.send_to(gateway.admin_address())
+}
+
+#[test]
+fn without_a_token_the_api_is_closed_and_the_rest_of_the_door_is_not() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::start(upstream.address(), "");
+    let key = gateway.create_key(&[]);
+    call(&gateway, "GET", "/keys", &Value::Null).expect(401, "invalid_credential");
+    Request::get("/api/v1/keys")
+        .header("Authorization", "Bearer ")
+        .send_to(gateway.admin_address())
+        .expect(401, "missing_credential");
+    assert_eq!(gateway.ask_admin("/healthz").status, 200);
+    assert_eq!(gateway.ask_admin("/metrics").status, 200);
+    // What names its own credential is open.
+    assert_eq!(validated(&gateway, &key.secret, &json!({ "service_id": "s" })).status, 200);
+}
+
+#[test]
+fn each_token_opens_and_nothing_else_does() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let with = |token: &str| with_key("/api/v1/keys", token).send_to(gateway.admin_address());
+    for token in [TOKEN, "the-next-token"] {
+        assert_eq!(with(token).status, 200, "{token}");
+    }
+    for token in ["a-token-for-test", "a-token-for-tests, the-next-token", ",", "A-TOKEN-FOR-TESTS"] {
+        with(token).expect(401, "invalid_credential");
+    }
+    let refused = Request::get("/api/v1/keys").send_to(gateway.admin_address());
+    refused.expect(401, "missing_credential");
+    assert!(refused.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Bearer")), "{refused:?}");
+    assert_eq!(refused.header("content-type"), Some("application/problem+json"));
+    call(&gateway, "GET", "/nothing", &Value::Null).expect(404, "not_found");
+    call(&gateway, "PUT", "/keys", &Value::Null).expect(405, "method_not_allowed");
+}
+
+/// The calls, fields and statuses that clients of the platform were written against.
+#[test]
+fn existing_clients_create_list_rotate_and_delete() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (key, key_id) = created(
+        &gateway,
+        &json!({
+            "name": "ci", "service_id": "platform", "environment": "test", "rate_limit_per_hour": 50,
+            "expires_at": "2126-11-01T10:00:00+00:00+30d", "allowed_ips": ["127.0.0.0/8"], "user_id": "ada",
+        }),
+    );
+    assert!(key.starts_with("hk_test_"), "its environment");
+    assert_eq!(gateway.ask(&with_key("/", &key)).status, 200);
+
+    let listed = json_of(&call(&gateway, "GET", "/keys", &Value::Null), 200);
+    let row = &listed[0];
+    let shown = ["id", "name", "environment", "is_active", "expires_at"].map(|field| row[field].clone());
+    assert_eq!(shown, [json!(key_id), json!("ci"), json!("test"), json!(true), json!("2126-12-01T10:00:00.000")]);
+    assert!(row["created_at"].as_str().is_some_and(|time| time.ends_with("+00:00")), "{row}");
+    assert!(row.as_object().is_some_and(|row| row.contains_key("last_used_at")), "{row}");
+    assert_eq!(row["scopes"], json!(["model:read", "model:write", "mlflow:access"]));
+
+    let rotated = json_of(&call(&gateway, "POST", &format!("/keys/{key_id}/rotate"), &Value::Null), 200);
+    let new = rotated["api_key"].as_str().expect("a key");
+    for secret in [key.as_str(), new] {
+        assert_eq!(gateway.ask(&with_key("/", secret)).status, 200, "both work for a day");
+    }
+
+    assert_eq!(call(&gateway, "DELETE", &format!("/keys/{key_id}"), &Value::Null).status, 204);
+    for secret in [key.as_str(), new] {
+        eventually("the key is refused", || gateway.ask(&with_key("/", secret)).status == 401);
+    }
+    for (method, path) in [("DELETE", "/keys/key_nobody"), ("POST", "/keys/key_nobody/rotate"), ("GET", "/keys/key_nobody")] {
+        call(&gateway, method, path, &Value::Null).expect(404, "not_found");
+    }
+    assert!(!gateway.log().contains(&key) && !gateway.log().contains(TOKEN), "the log names no secret");
+}
+
+#[test]
+fn what_a_client_leaves_out_has_its_default() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "keys.default_rate_limit = 7");
+    let (_, key_id) = created(&gateway, &json!({ "name": "plain" }));
+    let key = json_of(&call(&gateway, "GET", &format!("/keys/{key_id}"), &Value::Null), 200);
+    let fields = ["user_id", "environment", "rate_limit_per_hour", "scopes", "expires_at"].map(|field| key[field].clone());
+    assert_eq!(fields, [json!("admin"), json!("production"), json!(7), json!([]), Value::Null]);
+    let (_, unlimited) = created(&gateway, &json!({ "name": "free", "rate_limit_per_hour": null }));
+    let key = json_of(&call(&gateway, "GET", &format!("/keys/{unlimited}"), &Value::Null), 200);
+    assert_eq!(key["rate_limit_per_hour"], Value::Null);
+}
+
+#[test]
+fn a_change_is_of_what_was_named_and_reaches_the_running_gateway() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (key, key_id) = created(&gateway, &json!({ "name": "ci", "scopes": ["read"], "expires_at": "2126-01-01T00:00:00Z" }));
+    assert_eq!(gateway.ask(&with_key("/", &key)).status, 200);
+    let path = format!("/keys/{key_id}");
+    let changed = json_of(&call(&gateway, "PATCH", &path, &json!({ "is_active": false, "expires_at": null })), 200);
+    let fields = ["name", "scopes", "expires_at", "is_active"].map(|field| changed[field].clone());
+    assert_eq!(fields, [json!("ci"), json!(["read"]), Value::Null, json!(false)]);
+    eventually("the key is refused", || gateway.ask(&with_key("/", &key)).status == 401);
+    json_of(&call(&gateway, "PATCH", &path, &json!({ "is_active": true, "allowed_ips": ["192.0.2.1"] })), 200);
+    eventually("the address is judged", || gateway.ask(&with_key("/", &key)).status == 403);
+    assert_eq!(call(&gateway, "DELETE", &path, &Value::Null).status, 204);
+    call(&gateway, "PATCH", &path, &json!({ "is_active": true })).expect(409, "conflict");
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_its_name_and_nothing_is_made() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    for (field, value) in [
+        ("environment", json!("moon")),
+        ("expires_at", json!("tomorrow")),
+        ("expires_at", json!("2020-01-01T00:00:00Z")),
+        ("allowed_ips", json!(["nowhere"])),
+        ("scopes", json!(["a b"])),
+        ("name", json!(" ")),
+        ("rate_limit_per_hour", json!(0)),
+    ] {
+        let mut fields = json!({ "name": "ci" });
+        fields[field] = value;
+        let refused = call(&gateway, "POST", "/keys", &fields);
+        refused.expect(422, "invalid_value");
+        let named = field.trim_end_matches("_per_hour");
+        assert!(refused.text().contains(named), "{field}: {refused:?}");
+    }
+    for body in [json!({ "name": "ci", "rate_limit": 5 }), json!({}), json!([]), json!({ "name": 5 })] {
+        call(&gateway, "POST", "/keys", &body).expect(400, "bad_request");
+    }
+    let large = json!({ "name": "x".repeat(3 << 20) });
+    call(&gateway, "POST", "/keys", &large).expect(413, "body_too_large");
+    assert_eq!(json_of(&call(&gateway, "GET", "/keys", &Value::Null), 200), json!([]));
+}
+
+#[test]
+fn an_owner_sees_their_own_keys_and_changes_none() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (key, own) = created(&gateway, &json!({ "name": "one", "user_id": "ada" }));
+    let (_, second) = created(&gateway, &json!({ "name": "two", "user_id": "ada" }));
+    let (_, other) = created(&gateway, &json!({ "name": "three", "user_id": "bob" }));
+    let ask = |path: &str| with_key(&format!("/api/v1{path}"), &key).send_to(gateway.admin_address());
+    for path in ["/keys", "/keys?user_id=bob"] {
+        let listed = json_of(&ask(path), 200);
+        let ids: Vec<_> = listed.as_array().expect("a list").iter().map(|row| row["id"].clone()).collect();
+        assert_eq!(ids, [json!(own), json!(second)], "{path}");
+    }
+    assert_eq!(ask(&format!("/keys/{second}")).status, 200);
+    ask(&format!("/keys/{other}")).expect(404, "not_found");
+    for (method, path) in
+        [("POST", "/keys".to_owned()), ("DELETE", format!("/keys/{own}")), ("POST", format!("/keys/{own}/rotate"))]
+    {
+        let request = Request::with_body(method, &format!("/api/v1{path}"), "{\"name\":\"x\"}");
+        request.header("X-API-Key", &key).send_to(gateway.admin_address()).expect(403, "forbidden");
+    }
+    assert_eq!(json_of(&call(&gateway, "GET", "/keys?active=true", &Value::Null), 200).as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn a_validation_costs_one_of_the_hour_that_requests_cost_too() {
+    begin_within_an_hour();
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let fields = json!({ "name": "ci", "user_id": "ada", "scopes": ["read"], "rate_limit_per_hour": 3 });
+    let (key, key_id) = created(&gateway, &fields);
+    assert_eq!(gateway.ask(&with_key("/", &key)).status, 200);
+    let wanted = json!({
+        "user_id": "ada", "key_id": key_id, "service_id": "mlflow", "scopes": ["read"], "rate_limit_per_hour": 3,
+    });
+    assert_eq!(json_of(&validated(&gateway, &key, &json!({ "service_id": "mlflow" })), 200), wanted);
+    let older = Request::post("/api/v1/keys/validate", json!({ "api_key": key, "service_id": "mlflow" }).to_string());
+    assert_eq!(json_of(&older.send_to(gateway.admin_address()), 200), wanted);
+    let spent = validated(&gateway, &key, &json!({ "service_id": "mlflow" }));
+    spent.expect(429, "rate_limited");
+    assert!(spent.header("retry-after").is_some_and(|seconds| seconds.parse::<u64>().is_ok()), "{spent:?}");
+    assert_eq!(gateway.ask(&with_key("/", &key)).status, 429);
+}
+
+#[test]
+fn whatever_is_wrong_with_a_key_a_validation_says_401() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (elsewhere, _) = created(&gateway, &json!({ "name": "far", "allowed_ips": ["192.0.2.1"] }));
+    let (disabled, key_id) = created(&gateway, &json!({ "name": "off" }));
+    json_of(&call(&gateway, "PATCH", &format!("/keys/{key_id}"), &json!({ "is_active": false })), 200);
+    for (key, fields) in [
+        (elsewhere.as_str(), json!({ "service_id": "s" })),
+        // Anybody could say so.
+        (elsewhere.as_str(), json!({ "service_id": "s", "client_ip": "192.0.2.1" })),
+        (disabled.as_str(), json!({ "service_id": "s" })),
+        ("hk_live_nobody", json!({ "service_id": "s" })),
+        ("", json!({ "service_id": "s" })),
+        (disabled.as_str(), json!({ "service_id": "s", "api_key": "another-key-than-that" })),
+        (disabled.as_str(), json!([])),
+    ] {
+        validated(&gateway, key, &fields).expect(401, "invalid_credential");
+    }
+}
+
+#[test]
+fn a_trusted_caller_says_whose_address_is_judged() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "client_ip.trusted_proxies = [\"127.0.0.0/8\"]");
+    let (key, _) = created(&gateway, &json!({ "name": "far", "allowed_ips": ["192.0.2.1"] }));
+    let status = |address: &str| validated(&gateway, &key, &json!({ "service_id": "s", "client_ip": address })).status;
+    assert_eq!(["192.0.2.1", "192.0.2.2", "nowhere"].map(status), [200, 401, 401]);
+}
+
+#[test]
+fn usage_that_a_service_tells_is_counted_like_any_other() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (key, key_id) = created(&gateway, &json!({ "name": "ci" }));
+    let done = json!({ "endpoint": "/predict?x=1", "response_time_ms": 12.5, "status_code": 201, "cost": 3 });
+    for path in [format!("/usage/{key_id}"), format!("/usage/{key_id}/debit")] {
+        assert_eq!(call(&gateway, "POST", &path, &done).status, 202);
+    }
+    let request = Request::post(&format!("/api/v1/usage/{key_id}"), done.to_string());
+    request.clone().header("X-API-Key", &key).send_to(gateway.admin_address()).expect(403, "forbidden");
+    request.send_to(gateway.admin_address()).expect(401, "missing_credential");
+    call(&gateway, "POST", &format!("/usage/{key_id}"), &json!({ "response_time_ms": -1 })).expect(422, "invalid_value");
+    let rows = || -> Vec<(String, u16, f64)> {
+        let database = gateway.database();
+        let sql = "SELECT endpoint, status_code, response_time_ms FROM api_key_usage WHERE api_key_id = ?1";
+        let mut statement = database.prepare(sql).expect("SQL");
+        let rows = statement.query_map([&key_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("rows");
+        rows.collect::<Result<_, _>>().expect("rows")
+    };
+    eventually("both are written", || rows().len() == 2);
+    assert!(rows().iter().all(|row| *row == ("/predict".to_owned(), 201, 12.5)), "{:?}", rows());
+}
+
+#[test]
+fn a_store_that_cannot_be_asked_is_never_a_wrong_key() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (key, _) = created(&gateway, &json!({ "name": "ci" }));
+    let database = gateway.database();
+    database.execute_batch("ALTER TABLE api_keys RENAME TO gone").expect("plain SQL works");
+    let asked = validated(&gateway, &key, &json!({ "service_id": "s" }));
+    asked.expect(503, "store_unavailable");
+    assert_eq!(asked.header("retry-after"), Some("1"));
+    database.execute_batch("ALTER TABLE gone RENAME TO api_keys").expect("plain SQL works");
+    eventually("it is asked again", || validated(&gateway, &key, &json!({ "service_id": "s" })).status == 200);
+}
