@@ -30,6 +30,7 @@ pub mod redis;
 pub mod spool;
 // 2 custody
 pub mod keyring;
+pub mod reports;
 pub mod store;
 // 3 gates
 pub mod auth;

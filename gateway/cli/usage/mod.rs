@@ -9,7 +9,6 @@ mod top;
 use clap::{Args, Subcommand};
 
 use super::tools::Tools;
-use super::values::{self, When};
 use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
 use crate::store::UsageFilter;

@@ -2,9 +2,7 @@
 
 use clap::Args;
 use indicatif::BinaryBytes;
-use serde::Serialize;
 
-use super::{When, values};
 use crate::cli::output::{self, milliseconds};
 use crate::cli::tools::Tools;
 use crate::clock;
@@ -12,19 +10,18 @@ use crate::keyring;
 use crate::model::ids::KeyId;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
-use crate::store::{AddressUsage, EndpointUsage, StatusUsage, UsageBreakdown, UsageFilter, UsageSums};
+use crate::reports::breakdown::{self, Breakdown};
+use crate::reports::{SINCE, When, when};
+use crate::store::{AddressUsage, EndpointUsage, UsageBreakdown};
 
 pub const EXAMPLE: &str = "Example:\n  hokusai-gateway usage show key_1234 --since 7d";
-
-/// Of endpoints and of addresses.
-const MOST: usize = 10;
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     /// As `keys list` shows it
     key_id: KeyId,
     /// How far back to look: 7d, or a time as in RFC 3339
-    #[arg(long, default_value = "24h", value_name = "WHEN", value_parser = values::when)]
+    #[arg(long, default_value = SINCE, value_name = "WHEN", value_parser = when)]
     since: When,
 }
 
@@ -32,43 +29,8 @@ pub async fn run(args: &ShowArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
     let key = keyring::show(&tools.store, &args.key_id).await?;
     let since = args.since.instant(now);
-    let filter = UsageFilter { since, until: now, key_id: Some(args.key_id.clone()), endpoint: None, status: None };
-    let usage = tools.store.usage_breakdown(&filter, MOST).await?;
-    tools.output.print(&Shown::of(&key, since, &usage), || in_words(&key, since, &usage))
-}
-
-#[derive(Serialize)]
-struct Shown<'a> {
-    key_id: &'a str,
-    name: &'a str,
-    user_id: &'a str,
-    since: String,
-    #[serde(flatten)]
-    sums: &'a UsageSums,
-    first_used_at: Option<String>,
-    last_used_at: Option<String>,
-    statuses: &'a [StatusUsage],
-    top_endpoints: &'a [EndpointUsage],
-    slowest_endpoints: &'a [EndpointUsage],
-    client_addresses: &'a [AddressUsage],
-}
-
-impl<'a> Shown<'a> {
-    fn of(key: &'a KeyRecord, since: Timestamp, usage: &'a UsageBreakdown) -> Self {
-        Self {
-            key_id: key.key_id.as_str(),
-            name: &key.name,
-            user_id: key.user_id.as_str(),
-            since: since.to_rfc3339(),
-            sums: &usage.sums,
-            first_used_at: usage.first_at.map(Timestamp::to_rfc3339),
-            last_used_at: usage.last_at.map(Timestamp::to_rfc3339),
-            statuses: &usage.statuses,
-            top_endpoints: &usage.busiest,
-            slowest_endpoints: &usage.slowest,
-            client_addresses: &usage.addresses,
-        }
-    }
+    let usage = breakdown::of_key(&tools.store, &args.key_id, since, now).await?;
+    tools.output.print(&Breakdown::of(&key, since, &usage), || in_words(&key, since, &usage))
 }
 
 fn in_words(key: &KeyRecord, since: Timestamp, usage: &UsageBreakdown) -> String {

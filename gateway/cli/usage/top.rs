@@ -2,12 +2,11 @@
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use serde::Serialize;
 
-use super::{When, values};
 use crate::cli::output;
 use crate::cli::tools::Tools;
 use crate::clock;
+use crate::reports::{SINCE, When, top, when};
 use crate::store::KeyUsage;
 
 pub const EXAMPLE: &str = "Example:\n  hokusai-gateway usage top --since 7d --limit 3";
@@ -15,7 +14,7 @@ pub const EXAMPLE: &str = "Example:\n  hokusai-gateway usage top --since 7d --li
 #[derive(Debug, Args)]
 pub struct TopArgs {
     /// How far back to look: 7d, or a time as in RFC 3339
-    #[arg(long, default_value = "24h", value_name = "WHEN", value_parser = values::when)]
+    #[arg(long, default_value = SINCE, value_name = "WHEN", value_parser = when)]
     since: When,
     /// How many keys to show
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = at_least_one())]
@@ -28,27 +27,7 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
 
 pub async fn run(args: &TopArgs, tools: &Tools) -> anyhow::Result<()> {
     let keys = tools.store.usage_top(args.since.instant(clock::now()), args.limit).await?;
-    let answer: Vec<KeyOfTop<'_>> = keys.iter().map(KeyOfTop::of).collect();
-    tools.output.print(&answer, || in_words(&keys))
-}
-
-#[derive(Serialize)]
-struct KeyOfTop<'a> {
-    name: &'a str,
-    user_id: &'a str,
-    request_count: u64,
-    avg_response_time_ms: f64,
-}
-
-impl<'a> KeyOfTop<'a> {
-    fn of(usage: &'a KeyUsage) -> Self {
-        Self {
-            name: &usage.name,
-            user_id: &usage.user_id,
-            request_count: usage.request_count,
-            avg_response_time_ms: usage.avg_response_time_ms,
-        }
-    }
+    tools.output.print(&top::json(&keys), || in_words(&keys))
 }
 
 fn in_words(keys: &[KeyUsage]) -> String {

@@ -17,11 +17,12 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 
-use super::{When, Which, values};
+use super::Which;
 use crate::cli::failure::{Advice, BadUsage};
 use crate::cli::output::counted;
 use crate::cli::tools::Tools;
 use crate::clock;
+use crate::reports::{When, when};
 use crate::signals::Signals;
 use crate::store::{Store, UsageFilter};
 use progress::Progress;
@@ -39,10 +40,10 @@ Examples:
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// Requests from here on: 30d, or a time as in RFC 3339 [default: from the first on]
-    #[arg(long, value_name = "WHEN", value_parser = values::when)]
+    #[arg(long, value_name = "WHEN", value_parser = when)]
     since: Option<When>,
     /// Requests before here [default: now]
-    #[arg(long, value_name = "WHEN", value_parser = values::when)]
+    #[arg(long, value_name = "WHEN", value_parser = when)]
     until: Option<When>,
     #[command(flatten)]
     which: Which,
