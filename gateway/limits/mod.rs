@@ -145,6 +145,11 @@ impl Limiter {
         }
     }
 
+    /// Who is asked for the hours' counts.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// The key's hour was reset.
     pub fn reset(&self, key_id: &KeyId) {
         self.authority.forget(key_id);

@@ -4,6 +4,7 @@
 mod support;
 
 mod admin_api;
+mod admin_reports;
 mod authentication;
 mod changes;
 mod client_address;

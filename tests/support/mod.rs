@@ -2,6 +2,7 @@
 //!
 //! Plain threads and sockets: what goes over the wire is what a test wrote, byte for byte.
 
+pub mod admin;
 pub mod client;
 pub mod faketime;
 pub mod fleet;

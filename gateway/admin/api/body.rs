@@ -1,7 +1,8 @@
-//! The JSON of a call.
+//! What a call says: the JSON of its body, the parameters of its query.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 use super::problem::Problem;
@@ -16,6 +17,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let bytes = Bytes::from_request(request, state).await.map_err(|_| Problem::TooLarge)?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         serde_json::from_slice(text).map(Self).map_err(|error| Problem::Malformed(format!("the body: {error}")))
+    }
+}
+
+/// As [`Query`], with a refusal of our form.
+pub struct Params<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Query(parameters) = Query::try_from_uri(&parts.uri).map_err(|error| Problem::Malformed(error.body_text()))?;
+        Ok(Self(parameters))
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Api;
-use super::body::Body;
+use super::body::{Body, Params};
 use super::caller::{Admin, Caller};
 use super::new_key::{Changes, Wanted};
 use super::problem::Problem;
@@ -78,7 +78,7 @@ pub async fn create(_: Admin, State(api): State<Arc<Api>>, Body(wanted): Body<Wa
 }
 
 /// All of them for an administrator, their own for an owner.
-pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Query(filter): Query<Filter>) -> Result<Response, Problem> {
+pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Params(filter): Params<Filter>) -> Result<Response, Problem> {
     let asked_for = filter.user_id.filter(|user| !user.is_empty()).map(UserId::from);
     let user_id = match caller {
         Caller::Admin => asked_for,
@@ -94,11 +94,16 @@ pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Query(filter): Qu
 }
 
 pub async fn show(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<Response, Problem> {
+    Ok(Json(Listed::of(&of_caller(&caller, &api, key_id).await?)).into_response())
+}
+
+/// The key, for an administrator or its owner. Others do not learn that it is there.
+pub async fn of_caller(caller: &Caller, api: &Api, key_id: String) -> Result<KeyRecord, Problem> {
     let key_id = KeyId::from(key_id);
     let record = keyring::show(&api.store, &key_id).await?;
     match caller {
         Caller::Owner(key) if key.key.record.user_id != record.user_id => Err(KeyringError::NotFound(key_id).into()),
-        Caller::Admin | Caller::Owner(_) => Ok(Json(Listed::of(&record)).into_response()),
+        Caller::Admin | Caller::Owner(_) => Ok(record),
     }
 }
 

@@ -5,8 +5,10 @@
 mod body;
 mod caller;
 mod keys;
+mod limits;
 mod new_key;
 mod problem;
+mod reports;
 mod usage;
 mod validate;
 
@@ -42,7 +44,11 @@ pub fn router(api: Api) -> Router {
         .route("/keys/validate", post(validate::validate))
         .route("/keys/{key_id}", get(keys::show).patch(keys::update).delete(keys::revoke))
         .route("/keys/{key_id}/rotate", post(keys::rotate))
-        .route("/usage/{key_id}", post(usage::record))
+        .route("/limits/{key_id}", get(limits::show))
+        .route("/limits/{key_id}/reset", post(limits::reset))
+        .route("/usage/top", get(reports::top))
+        .route("/usage/series", get(reports::series))
+        .route("/usage/{key_id}", get(reports::breakdown).post(usage::record))
         .route("/usage/{key_id}/debit", post(usage::record))
         .fallback(async || Problem::NotFound("there is nothing of this path".to_owned()))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed);

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::keyring::KeyringError;
+use crate::limits::AuthorityError;
 use crate::store::StoreError;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -122,6 +123,18 @@ impl From<KeyringError> for Problem {
             KeyringError::NoRandomness(_) => {
                 tracing::error!(%error, "an admin call failed");
                 Self::Internal
+            }
+        }
+    }
+}
+
+impl From<AuthorityError> for Problem {
+    fn from(error: AuthorityError) -> Self {
+        match error {
+            AuthorityError::Store(error) => error.into(),
+            AuthorityError::Redis(_) => {
+                tracing::warn!(%error, "an admin call could not reach Redis");
+                Self::StoreUnavailable
             }
         }
     }

@@ -1,0 +1,90 @@
+//! `/api/v1/usage`: who uses the gateway, and how.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::Api;
+use super::body::Params;
+use super::caller::{Admin, Caller};
+use super::keys::of_caller;
+use super::problem::Problem;
+use crate::clock;
+use crate::model::ids::KeyId;
+use crate::model::timestamp::Timestamp;
+use crate::reports::breakdown::{self, Breakdown};
+use crate::reports::{self, SINCE};
+use crate::store::UsageFilter;
+
+/// Keys that are told, at most.
+const MOST_KEYS: usize = 1000;
+
+/// As the options of the commands: `since` is `24h`, or a time.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopQuery {
+    since: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeriesQuery {
+    since: Option<String>,
+    every: Option<String>,
+    key_id: Option<String>,
+    endpoint: Option<String>,
+    status: Option<u16>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakdownQuery {
+    since: Option<String>,
+}
+
+pub async fn top(_: Admin, State(api): State<Arc<Api>>, Params(query): Params<TopQuery>) -> Result<Response, Problem> {
+    let since = since(query.since.as_deref(), clock::now())?;
+    let keys = api.store.usage_top(since, query.limit.unwrap_or(10).clamp(1, MOST_KEYS)).await?;
+    Ok(Json(reports::top::json(&keys)).into_response())
+}
+
+pub async fn series(_: Admin, State(api): State<Arc<Api>>, Params(query): Params<SeriesQuery>) -> Result<Response, Problem> {
+    let now = clock::now();
+    let every = reports::series::whole_seconds(query.every.as_deref().unwrap_or("1h"));
+    let every = every.map_err(|says| Problem::Invalid(format!("every: {says}")))?;
+    let starts = reports::series::starts(since(query.since.as_deref(), now)?, now, every).map_err(Problem::Invalid)?;
+    let until = now.plus(Duration::from_millis(1));
+    let filter = UsageFilter {
+        since: starts[0],
+        until,
+        key_id: query.key_id.map(KeyId::from),
+        endpoint: query.endpoint,
+        status: query.status,
+    };
+    let used = api.store.usage_series(&filter, every).await?;
+    let steps = reports::series::with_empty(&starts, used);
+    Ok(Json(reports::series::json(&steps)).into_response())
+}
+
+pub async fn breakdown(
+    caller: Caller,
+    State(api): State<Arc<Api>>,
+    Path(key_id): Path<String>,
+    Params(query): Params<BreakdownQuery>,
+) -> Result<Response, Problem> {
+    let now = clock::now();
+    let since = since(query.since.as_deref(), now)?;
+    let key = of_caller(&caller, &api, key_id).await?;
+    let usage = breakdown::of_key(&api.store, &key.key_id, since, now).await?;
+    Ok(Json(Breakdown::of(&key, since, &usage)).into_response())
+}
+
+fn since(text: Option<&str>, now: Timestamp) -> Result<Timestamp, Problem> {
+    let when = reports::when(text.unwrap_or(SINCE)).map_err(|says| Problem::Invalid(format!("since: {says}")))?;
+    Ok(when.instant(now))
+}

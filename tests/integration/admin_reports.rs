@@ -1,0 +1,86 @@
+//! What the admin API tells of limits and usage.
+
+use serde_json::{Value, json};
+
+use crate::support::admin::{call, created, json_of, started, with_key};
+use crate::support::{Gateway, Upstream, begin_within_an_hour, eventually};
+
+fn told(gateway: &Gateway, path: &str) -> Value {
+    json_of(&call(gateway, "GET", path, &Value::Null), 200)
+}
+
+#[test]
+fn an_hour_is_told_and_begins_anew_when_it_is_reset() {
+    begin_within_an_hour();
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (key, key_id) = created(&gateway, &json!({ "name": "ci", "rate_limit_per_hour": 2 }));
+    let statuses = || [(); 3].map(|()| gateway.ask(&with_key("/", &key)).status);
+    assert_eq!(statuses(), [200, 200, 429]);
+    let path = format!("/limits/{key_id}");
+    eventually("it is told", || told(&gateway, &path)["used"] == 2);
+    let hour = told(&gateway, &path);
+    assert_eq!((&hour["limit"], &hour["remaining"]), (&json!(2), &json!(0)));
+    assert_eq!(hour["reset"].as_u64().map(|seconds| seconds % 3600), Some(0));
+    json_of(&call(&gateway, "POST", &format!("{path}/reset"), &Value::Null), 200);
+    eventually("requests pass again", || gateway.ask(&with_key("/", &key)).status == 200);
+    call(&gateway, "POST", "/limits/key_nobody/reset", &Value::Null).expect(404, "not_found");
+}
+
+#[test]
+fn usage_is_told_as_the_commands_tell_it() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (key, key_id) = created(&gateway, &json!({ "name": "ci", "user_id": "ada" }));
+    for path in ["/a", "/a", "/b?x=1"] {
+        assert_eq!(gateway.ask(&with_key(path, &key)).status, 200);
+    }
+    eventually("it is written", || gateway.metric("gateway_usage_written_total") == 3);
+    for (path, command) in [
+        ("/usage/top?since=1h&limit=5".to_owned(), vec!["usage", "top", "--since", "1h", "--limit", "5"]),
+        (format!("/usage/series?since=2h&every=1h&key_id={key_id}"), vec!["usage", "series", "--since", "2h", "--key", &key_id]),
+    ] {
+        let answer = told(&gateway, &path);
+        assert_eq!(answer, gateway.cli_json(&command), "{path}");
+        assert!(answer.to_string().contains("\"request_count\":3"), "{answer}");
+    }
+    let breakdown = told(&gateway, &format!("/usage/{key_id}"));
+    let endpoints: Vec<_> = breakdown["top_endpoints"].as_array().expect("a list").iter().map(|used| &used["endpoint"]).collect();
+    assert_eq!((&breakdown["request_count"], endpoints), (&json!(3), vec![&json!("/a"), &json!("/b")]));
+}
+
+#[test]
+fn an_owner_is_told_of_their_own_keys_alone() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (key, own) = created(&gateway, &json!({ "name": "one", "user_id": "ada" }));
+    let (_, other) = created(&gateway, &json!({ "name": "two", "user_id": "bob" }));
+    let ask = |path: &str| with_key(&format!("/api/v1{path}"), &key).send_to(gateway.admin_address());
+    for path in [format!("/usage/{own}"), format!("/limits/{own}")] {
+        assert_eq!(ask(&path).status, 200, "{path}");
+    }
+    for path in [format!("/usage/{other}"), format!("/limits/{other}")] {
+        ask(&path).expect(404, "not_found");
+    }
+    for path in ["/usage/top", "/usage/series"] {
+        ask(path).expect(403, "forbidden");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_is_refused_by_its_name() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    for (path, status, code, named) in [
+        ("/usage/top?since=yesterday", 422, "invalid_value", "since"),
+        ("/usage/series?every=1ms", 422, "invalid_value", "every"),
+        ("/usage/series?since=30d&every=1s", 422, "invalid_value", "every"),
+        ("/usage/series?since=2126-01-01T00:00:00Z", 422, "invalid_value", "since"),
+        ("/usage/top?limit=many", 400, "bad_request", "limit"),
+        ("/usage/top?until=1h", 400, "bad_request", "until"),
+    ] {
+        let refused = call(&gateway, "GET", path, &Value::Null);
+        refused.expect(status, code);
+        assert!(refused.text().contains(named), "{path}: {refused:?}");
+    }
+}
