@@ -53,6 +53,7 @@ Examples:
 Environment:
   GATEWAY_CONFIG      default of --config
   HOKUSAI_USER_ID     default of --user
+  HOKUSAI_ADMIN_TOKEN opens the admin API of a gateway to who sends it
   DATABASE_URL, REDIS_URL, API_KEY_CACHE_TTL, DEFAULT_RATE_LIMIT
                       instead of store.url, redis.url, keys.cache_ttl (in
                       seconds) and keys.default_rate_limit of the configuration

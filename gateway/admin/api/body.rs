@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 use super::problem::Problem;
+use crate::store::Update;
 
 pub struct Body<T>(pub T);
 
@@ -32,7 +33,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// Tells `null` from a field that is not there, which is left at its default.
-pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// A field that is there. One that is not is left at its default, [`Update::Keep`]: so `null` is a value like any other.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Update<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Self::Set)
+    }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::body::given;
 use super::problem::Problem;
 use crate::config::Config;
 use crate::keyring::NewKey;
@@ -27,25 +26,23 @@ pub struct Wanted {
     environment: Option<String>,
     expires_at: Option<String>,
     /// `null`: no limit; left out: the default.
-    #[serde(default, deserialize_with = "given")]
-    rate_limit_per_hour: Option<Option<u64>>,
+    #[serde(default)]
+    rate_limit_per_hour: Update<Option<u64>>,
     allowed_ips: Option<Vec<String>>,
     scopes: Option<Vec<String>>,
 }
 
 /// What is left out stays as it is. `null`: no limit, never expires.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Changes {
-    user_id: Option<String>,
-    name: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    expires_at: Option<Option<String>>,
-    is_active: Option<bool>,
-    #[serde(default, deserialize_with = "given")]
-    rate_limit_per_hour: Option<Option<u64>>,
-    allowed_ips: Option<Vec<String>>,
-    scopes: Option<Vec<String>>,
+    user_id: Update<String>,
+    name: Update<String>,
+    expires_at: Update<Option<String>>,
+    is_active: Update<bool>,
+    rate_limit_per_hour: Update<Option<u64>>,
+    allowed_ips: Update<Vec<String>>,
+    scopes: Update<Vec<String>>,
 }
 
 impl Wanted {
@@ -57,7 +54,10 @@ impl Wanted {
         Ok(NewKey {
             environment: environment(self.environment.as_deref())?,
             expires_at: self.expires_at.as_deref().map(instant).transpose()?,
-            rate_limit_per_hour: self.rate_limit_per_hour.unwrap_or(Some(config.keys.default_rate_limit)),
+            rate_limit_per_hour: match self.rate_limit_per_hour {
+                Update::Keep => Some(config.keys.default_rate_limit),
+                Update::Set(limit) => limit,
+            },
             allowed_ips: networks(&self.allowed_ips.unwrap_or_default())?,
             scopes: self.scopes.unwrap_or_else(default_scopes),
             user_id: self.user_id.map_or_else(|| config.admin.default_user.clone(), Into::into),
@@ -68,21 +68,23 @@ impl Wanted {
 
 impl Changes {
     pub fn into_changes(self) -> Result<KeyChanges, Problem> {
-        let expires_at = self.expires_at.map(|end| end.as_deref().map(instant).transpose()).transpose()?;
         Ok(KeyChanges {
-            user_id: update(self.user_id.map(Into::into)),
-            name: update(self.name),
-            expires_at: update(expires_at),
-            is_active: update(self.is_active),
-            rate_limit_per_hour: update(self.rate_limit_per_hour),
-            allowed_ips: update(self.allowed_ips.as_deref().map(networks).transpose()?),
-            scopes: update(self.scopes),
+            user_id: understood(self.user_id, |user| Ok(user.into()))?,
+            name: self.name,
+            expires_at: understood(self.expires_at, |end| end.as_deref().map(instant).transpose())?,
+            is_active: self.is_active,
+            rate_limit_per_hour: self.rate_limit_per_hour,
+            allowed_ips: understood(self.allowed_ips, |entries| networks(&entries))?,
+            scopes: self.scopes,
         })
     }
 }
 
-fn update<T>(value: Option<T>) -> Update<T> {
-    value.map_or(Update::Keep, Update::Set)
+fn understood<T, U>(update: Update<T>, form: impl FnOnce(T) -> Result<U, Problem>) -> Result<Update<U>, Problem> {
+    match update {
+        Update::Keep => Ok(Update::Keep),
+        Update::Set(value) => form(value).map(Update::Set),
+    }
 }
 
 fn environment(text: Option<&str>) -> Result<Environment, Problem> {
