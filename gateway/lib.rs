@@ -42,6 +42,7 @@ pub mod upstream;
 pub mod usage;
 // 4 the path and the doors
 pub mod admin;
+pub mod explain;
 pub mod listen;
 pub mod proxy;
 // 5 the whole

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::clock::Moment;
 use crate::model::address::ClientIp;
 use crate::model::api_key::Form;
-use crate::model::key_record::Standing;
+use crate::model::key_record::{KeyRecord, Standing};
 use crate::store::StoreError;
 use extract::Presented;
 use known_key::KnownKey;
@@ -55,14 +55,22 @@ pub async fn authenticate(
         Presented::One { hash, .. } => hash,
     };
     let known = lookup.find(hash, now.monotonic).await?.filter(|known| known.key.hash.matches(&hash)).ok_or(Refusal::Unknown)?;
-    match known.key.standing(now.wall) {
+    judge(known.key.standing(now.wall), &known.key.record, client).map(|()| known)
+}
+
+/// Whether a key of this standing may be used from this address.
+///
+/// # Errors
+/// [`Refusal::Inactive`], [`Refusal::Expired`] or [`Refusal::Address`], the first of them.
+pub fn judge(standing: Standing, record: &KeyRecord, client: Option<ClientIp>) -> Result<(), Refusal> {
+    match standing {
         Standing::Good => {}
         Standing::Inactive => return Err(Refusal::Inactive),
         Standing::Expired => return Err(Refusal::Expired),
     }
-    let allowed = &known.key.record.allowed_ips;
+    let allowed = &record.allowed_ips;
     match allowed.is_empty() || client.is_some_and(|client| allowed.contains(client.get())) {
-        true => Ok(known),
+        true => Ok(()),
         false => Err(Refusal::Address),
     }
 }

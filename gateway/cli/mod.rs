@@ -7,6 +7,7 @@ mod check;
 mod cleanup;
 mod completions;
 mod demo;
+mod explain;
 mod failure;
 mod keys;
 mod limits;
@@ -97,6 +98,9 @@ enum Command {
     /// Show who uses the gateway
     #[command(subcommand)]
     Usage(usage::Command),
+    /// Say what would become of a request, step by step, spending nothing
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::ExplainArgs),
     /// Deactivate expired keys and delete old usage
     #[command(after_help = cleanup::EXAMPLES)]
     Cleanup(cleanup::CleanupArgs),
@@ -122,6 +126,7 @@ impl CommandLine {
             Command::Keys(command) => Tools::open(common)?.run(async |tools| keys::run(command, tools).await),
             Command::Limits(command) => Tools::open(common)?.run(async |tools| limits::run(command, tools).await),
             Command::Usage(command) => Tools::open(common)?.run(async |tools| usage::run(command, tools).await),
+            Command::Explain(args) => Tools::open(common)?.run(async |tools| explain::run(&args, tools).await),
             Command::Completions(args) => completions::run(&args, common),
             Command::Man(args) => man::run(&args, common),
             Command::Schema => schema::run(common),

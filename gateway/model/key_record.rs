@@ -55,6 +55,11 @@ impl KeyRecord {
             Standing::Good
         }
     }
+
+    /// All of those are needed.
+    pub fn has_scopes(&self, needed: &[String]) -> bool {
+        needed.iter().all(|scope| self.scopes.contains(scope))
+    }
 }
 
 impl FoundKey {

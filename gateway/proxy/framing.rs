@@ -9,6 +9,7 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
 use super::failure::Failure;
+use crate::config::Server;
 use crate::upstream::http1::Coding;
 
 /// Of a request: RFC 9112 3.2 (Host), 6.1 (transfer codings). Returns its Host.
@@ -19,6 +20,19 @@ pub fn check_request<B>(request: &Request<B>) -> Result<Option<&HeaderValue>, Fa
     check_coding(request.headers())?;
     check_form(request)?;
     check_host(request)
+}
+
+/// Returns the bytes of all header names and values together.
+pub fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<usize, Failure> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > rules.max_uri_bytes {
+        return Err(Failure::UriTooLong);
+    }
+    let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    match fields > rules.max_header_bytes || request.headers().len() > rules.max_headers {
+        true => Err(Failure::HeaderTooLarge),
+        false => Ok(fields),
+    }
 }
 
 fn check_coding(headers: &HeaderMap) -> Result<(), Failure> {

@@ -23,7 +23,7 @@ use super::worker::{Live, RouteFacts, Worker};
 use super::{cors, fixed, framing, grpc, headers, respond, target};
 use crate::auth::{self, extract, known_key::KnownKey};
 use crate::client_address::{client_address, is_trusted};
-use crate::config::{Action, Auth, Route, Scheme, Server};
+use crate::config::{Action, Auth, Route, Scheme};
 use crate::limits::Verdict;
 use crate::limits::pace::Subject;
 use crate::model::address::ClientIp;
@@ -94,7 +94,7 @@ impl<'a> Exchange<'a> {
         let peer_is_trusted = is_trusted(self.client.peer.ip(), &config.client_address);
 
         let host = framing::check_request(&request)?;
-        let header_bytes = check_size(&request, &config.server)?;
+        let header_bytes = framing::check_size(&request, &config.server)?;
         let address = client_address(self.client.peer, request.headers(), &config.client_address);
         self.record().client_ip = Some(address.map_or(self.client.peer.ip(), ClientIp::get));
         if config.server.health_path.as_deref() == Some(request.uri().path()) {
@@ -259,19 +259,6 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// Returns the bytes of all header names and values together.
-fn check_size<B>(request: &Request<B>, rules: &Server) -> Result<usize, Failure> {
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if target > rules.max_uri_bytes {
-        return Err(Failure::UriTooLong);
-    }
-    let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    match fields > rules.max_header_bytes || request.headers().len() > rules.max_headers {
-        true => Err(Failure::HeaderTooLarge),
-        false => Ok(fields),
-    }
-}
-
 fn check_body_length(request: &Request<Incoming>, route: &Route) -> Result<(), Failure> {
     let told = request.body().size_hint().exact();
     match route.max_body_bytes.is_some_and(|limit| told.is_some_and(|told| told > limit)) {
@@ -281,7 +268,7 @@ fn check_body_length(request: &Request<Incoming>, route: &Route) -> Result<(), F
 }
 
 fn check_scopes(key: &KnownKey, route: &Route) -> Result<(), Failure> {
-    match route.scopes.iter().all(|needed| key.key.record.scopes.contains(needed)) {
+    match key.key.record.has_scopes(&route.scopes) {
         true => Ok(()),
         false => Err(Failure::InsufficientScope(route.scopes.join(" "))),
     }

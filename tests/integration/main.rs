@@ -11,6 +11,7 @@ mod client_address;
 mod credentials;
 mod deadlines;
 mod drain;
+mod explain;
 mod forwarded;
 mod framing;
 mod full_disk;

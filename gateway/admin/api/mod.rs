@@ -4,6 +4,7 @@
 
 mod body;
 mod caller;
+mod explain;
 mod keys;
 mod limits;
 mod new_key;
@@ -44,6 +45,7 @@ pub fn router(api: Api) -> Router {
         .route("/keys/validate", post(validate::validate))
         .route("/keys/{key_id}", get(keys::show).patch(keys::update).delete(keys::revoke))
         .route("/keys/{key_id}/rotate", post(keys::rotate))
+        .route("/explain", post(explain::explain))
         .route("/limits/{key_id}", get(limits::show))
         .route("/limits/{key_id}/reset", post(limits::reset))
         .route("/usage/top", get(reports::top))
