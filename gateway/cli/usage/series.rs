@@ -39,7 +39,8 @@ pub struct SeriesArgs {
 
 pub async fn run(args: &SeriesArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
-    let starts = series::starts(args.since.instant(now), now, args.every).map_err(BadUsage)?;
+    let starts = series::starts(args.since.instant(now), now, args.every)
+        .map_err(|says| BadUsage(format!("--since with --every: {says}")))?;
     let until = now.plus(Duration::from_millis(1));
     let used = tools.store.usage_series(&args.which.filter(starts[0], until), args.every).await?;
     let steps = series::with_empty(&starts, used);
