@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::HOST;
 use http::{Request, Uri};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::auth::{self, Refusal};
 use crate::client_address::{client_address, is_trusted};
@@ -59,7 +60,7 @@ pub struct Described<'a> {
     pub https: bool,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub struct Explanation {
     pub steps: Vec<Step>,
     /// What happens in the end.
@@ -69,7 +70,7 @@ pub struct Explanation {
     pub code: Option<&'static str>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub struct Step {
     pub step: &'static str,
     pub passed: bool,

@@ -1,12 +1,13 @@
 //! A key as programs see it, with fixed names: what commands print as JSON and the admin API answers.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
 
 /// What every answer about a key holds, in this order.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Shown<'a> {
     key_id: &'a str,
     key_prefix: &'a str,
@@ -40,7 +41,7 @@ impl<'a> Shown<'a> {
 }
 
 /// What `list`, `show` and `update` answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Listed<'a> {
     #[serde(flatten)]
     shown: Shown<'a>,

@@ -1,6 +1,7 @@
 //! What one key was used for, and from where.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::model::ids::KeyId;
 use crate::model::key_record::KeyRecord;
@@ -15,7 +16,7 @@ pub async fn of_key(store: &Store, key_id: &KeyId, since: Timestamp, until: Time
     store.usage_breakdown(&filter, MOST).await
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Breakdown<'a> {
     key_id: &'a str,
     name: &'a str,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::model::timestamp::Timestamp;
 use crate::store::{UsageStep, UsageSums};
@@ -43,7 +44,7 @@ pub fn with_empty(starts: &[Timestamp], used: Vec<UsageStep>) -> Vec<UsageStep> 
     starts.iter().map(step).collect()
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Step<'a> {
     start: String,
     #[serde(flatten)]

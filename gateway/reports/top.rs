@@ -1,10 +1,11 @@
 //! The keys with the most requests.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::store::KeyUsage;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct KeyOfTop<'a> {
     name: &'a str,
     user_id: &'a str,

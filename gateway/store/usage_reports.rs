@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
@@ -24,7 +25,7 @@ pub struct UsageFilter {
 }
 
 /// Some requests taken together.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct UsageSums {
     pub request_count: u64,
     pub errors_4xx: u64,
@@ -59,20 +60,20 @@ pub struct UsageBreakdown {
     pub addresses: Vec<AddressUsage>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct StatusUsage {
     pub status_code: i64,
     pub request_count: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct EndpointUsage {
     pub endpoint: String,
     pub request_count: u64,
     pub avg_response_time_ms: f64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct AddressUsage {
     /// `None`: of these requests it was not known.
     pub client_ip: Option<String>,

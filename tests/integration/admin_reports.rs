@@ -84,3 +84,30 @@ fn a_report_that_cannot_be_is_refused_by_its_name() {
         assert!(refused.text().contains(named), "{path}: {refused:?}");
     }
 }
+
+/// The description is made of the code, so what could be wrong is that a call or a credential is missing in it.
+#[test]
+fn the_api_describes_itself_to_programs() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let description = json_of(&gateway.ask_admin("/api/v1/openapi.json"), 200);
+    assert!(description["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{}", description["openapi"]);
+    let mut described = Vec::new();
+    for (path, methods) in description["paths"].as_object().expect("paths") {
+        for (method, call) in methods.as_object().expect("methods") {
+            assert!(call["summary"].is_string() && call["responses"]["default"].is_object(), "{method} {path}");
+            assert!(call["security"].is_array(), "{method} {path}");
+            described.push(format!("{method} {path}"));
+        }
+    }
+    let handbook = include_str!("../../docs/admin-api.md");
+    for call in &described {
+        let (method, path) = call.split_once(' ').expect("two words");
+        let told = format!("{} {}", method.to_uppercase(), path.replace("{key_id}", "KEY_ID"));
+        let debit = path.ends_with("/debit");
+        assert!(debit || handbook.contains(&told), "docs/admin-api.md does not tell of {told}");
+    }
+    assert_eq!(described.len(), handbook.matches("| `GET /").count() + handbook.matches("| `POST /").count() + 2 + 1);
+    let wanted = &description["components"]["schemas"]["Wanted"]["properties"];
+    assert!(wanted["rate_limit_per_hour"].is_object() && wanted["name"].is_object(), "{wanted}");
+}

@@ -7,19 +7,21 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::Api;
 use super::body::Body;
 use super::caller::Admin;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::clock;
 use crate::explain::{Asked, AskedKey, Described, Explanation};
 use crate::model::ids::KeyId;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Question {
+pub struct AboutRequest {
     key_id: Option<String>,
+    #[schema(value_type = String)]
     ip: IpAddr,
     method: Option<String>,
     path: Option<String>,
@@ -30,10 +32,20 @@ pub struct Question {
     https: bool,
 }
 
+/// What would become of a request, by the configuration in force. Spends nothing.
+#[utoipa::path(
+    post,
+    path = "/explain",
+    operation_id = "explain",
+    tag = "explain",
+    request_body = AboutRequest,
+    security(("token" = [])),
+    responses((status = 200, body = Explanation), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn explain(
     _: Admin,
     State(api): State<Arc<Api>>,
-    Body(question): Body<Question>,
+    Body(question): Body<AboutRequest>,
 ) -> Result<Json<Explanation>, Problem> {
     let described = Described {
         method: question.method.as_deref().unwrap_or("GET"),

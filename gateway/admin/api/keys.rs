@@ -10,12 +10,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::body::{Body, Params};
 use super::caller::{Admin, Caller};
 use super::new_key::{Changes, Wanted};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::clock;
 use crate::keyring::shown::{Listed, Shown};
 use crate::keyring::{self, KeyringError};
@@ -31,14 +32,14 @@ const GRACE: Duration = Duration::from_hours(24);
 const UNREADABLE: &str = "x-unreadable-rows";
 
 /// A key with its text, for once.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct WithSecret<'a> {
     api_key: &'a str,
     #[serde(flatten)]
     shown: Shown<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Rotated<'a> {
     #[serde(flatten)]
     key: WithSecret<'a>,
@@ -46,14 +47,14 @@ struct Rotated<'a> {
 }
 
 /// A row of the list. Existing clients know the key id as `id`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Row<'a> {
     id: &'a str,
     #[serde(flatten)]
     listed: Listed<'a>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
     user_id: Option<String>,
@@ -61,13 +62,23 @@ pub struct Filter {
     active: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
     /// As in a command: `24h`; `0s`: the old secrets end at once.
     grace: Option<String>,
 }
 
+/// Make a key. Its text is in this answer alone.
+#[utoipa::path(
+    post,
+    path = "/keys",
+    operation_id = "createKey",
+    tag = "keys",
+    request_body = Wanted,
+    security(("token" = [])),
+    responses((status = 201, body = WithSecret<'static>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn create(_: Admin, State(api): State<Arc<Api>>, Body(wanted): Body<Wanted>) -> Result<Response, Problem> {
     let config = api.config.load_full();
     let wanted = wanted.into_key(&config)?;
@@ -77,7 +88,16 @@ pub async fn create(_: Admin, State(api): State<Arc<Api>>, Body(wanted): Body<Wa
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
-/// All of them for an administrator, their own for an owner.
+/// List keys: all of them for an administrator, their own for an owner.
+#[utoipa::path(
+    get,
+    path = "/keys",
+    operation_id = "listKeys",
+    tag = "keys",
+    params(Filter),
+    security(("token" = []), ("key" = [])),
+    responses((status = 200, body = Vec<Row<'static>>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Params(filter): Params<Filter>) -> Result<Response, Problem> {
     let asked_for = filter.user_id.filter(|user| !user.is_empty()).map(UserId::from);
     let user_id = match caller {
@@ -93,6 +113,16 @@ pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Params(filter): P
     Ok((told, Json(rows)).into_response())
 }
 
+/// Show one key.
+#[utoipa::path(
+    get,
+    path = "/keys/{key_id}",
+    operation_id = "showKey",
+    tag = "keys",
+    params(("key_id" = String, Path)),
+    security(("token" = []), ("key" = [])),
+    responses((status = 200, body = Listed<'static>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn show(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<Response, Problem> {
     Ok(Json(Listed::of(&of_caller(&caller, &api, key_id).await?)).into_response())
 }
@@ -107,6 +137,17 @@ pub async fn of_caller(caller: &Caller, api: &Api, key_id: String) -> Result<Key
     }
 }
 
+/// Change what is set for a key. What is left out stays.
+#[utoipa::path(
+    patch,
+    path = "/keys/{key_id}",
+    operation_id = "updateKey",
+    tag = "keys",
+    params(("key_id" = String, Path)),
+    request_body = Changes,
+    security(("token" = [])),
+    responses((status = 200, body = Listed<'static>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn update(
     _: Admin,
     State(api): State<Arc<Api>>,
@@ -119,6 +160,16 @@ pub async fn update(
     Ok(Json(Listed::of(&record)).into_response())
 }
 
+/// End a key for good, with every secret it has.
+#[utoipa::path(
+    delete,
+    path = "/keys/{key_id}",
+    operation_id = "revokeKey",
+    tag = "keys",
+    params(("key_id" = String, Path)),
+    security(("token" = [])),
+    responses((status = 204), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn revoke(_: Admin, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<StatusCode, Problem> {
     let key_id = KeyId::from(key_id);
     keyring::revoke(&api.store, &key_id, clock::now()).await?;
@@ -126,6 +177,17 @@ pub async fn revoke(_: Admin, State(api): State<Arc<Api>>, Path(key_id): Path<St
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Give a key a new secret. Its text is in this answer alone.
+#[utoipa::path(
+    post,
+    path = "/keys/{key_id}/rotate",
+    operation_id = "rotateKey",
+    tag = "keys",
+    params(("key_id" = String, Path)),
+    request_body = Option<Rotation>,
+    security(("token" = [])),
+    responses((status = 200, body = Rotated<'static>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn rotate(
     _: Admin,
     State(api): State<Arc<Api>>,

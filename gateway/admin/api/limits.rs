@@ -8,14 +8,33 @@ use axum::extract::{Path, State};
 use super::Api;
 use super::caller::{Admin, Caller};
 use super::keys::of_caller;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::reports::hour::HourUsage;
 
+/// Show what a key has used of its hour, true to within two seconds.
+#[utoipa::path(
+    get,
+    path = "/limits/{key_id}",
+    operation_id = "showLimit",
+    tag = "limits",
+    params(("key_id" = String, Path)),
+    security(("token" = []), ("key" = [])),
+    responses((status = 200, body = HourUsage), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn show(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<Json<HourUsage>, Problem> {
     hour(&caller, &api, key_id).await
 }
 
-/// Lets the key begin its hour anew, on every gateway.
+/// Let a key begin its hour anew, on every gateway.
+#[utoipa::path(
+    post,
+    path = "/limits/{key_id}/reset",
+    operation_id = "resetLimit",
+    tag = "limits",
+    params(("key_id" = String, Path)),
+    security(("token" = [])),
+    responses((status = 200, body = HourUsage), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn reset(_: Admin, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<Json<HourUsage>, Problem> {
     let record = of_caller(&Caller::Admin, &api, key_id.clone()).await?;
     api.limiter.authority().reset_hour(&record.key_id).await?;

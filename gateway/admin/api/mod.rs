@@ -2,6 +2,8 @@
 //!
 //! What must stay true here: nothing is told or changed before its [`caller`] is known; whatever goes wrong is a [`problem`].
 
+#![allow(unused_qualifications, reason = "the macros that describe a call write paths out")]
+
 mod body;
 mod caller;
 mod explain;
@@ -16,8 +18,12 @@ mod validate;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use self::problem::Problem;
 use super::Readiness;
@@ -39,20 +45,44 @@ pub struct Api {
     pub readiness: Arc<Readiness>,
 }
 
+/// Named in `security` of each call.
+struct Credentials;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "hokusai-gateway admin API", description = "Keys, limits and usage. docs/admin-api.md says more."),
+    modifiers(&Credentials)
+)]
+struct Description;
+
 pub fn router(api: Api) -> Router {
-    let v1 = Router::new()
-        .route("/keys", get(keys::list).post(keys::create))
-        .route("/keys/validate", post(validate::validate))
-        .route("/keys/{key_id}", get(keys::show).patch(keys::update).delete(keys::revoke))
-        .route("/keys/{key_id}/rotate", post(keys::rotate))
-        .route("/explain", post(explain::explain))
-        .route("/limits/{key_id}", get(limits::show))
-        .route("/limits/{key_id}/reset", post(limits::reset))
-        .route("/usage/top", get(reports::top))
-        .route("/usage/series", get(reports::series))
-        .route("/usage/{key_id}", get(reports::breakdown).post(usage::record))
-        .route("/usage/{key_id}/debit", post(usage::record))
-        .fallback(async || Problem::NotFound("there is nothing of this path".to_owned()))
-        .method_not_allowed_fallback(async || Problem::MethodNotAllowed);
-    Router::new().nest("/api/v1", v1).with_state(Arc::new(api))
+    let calls = OpenApiRouter::new()
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(validate::validate))
+        .routes(routes!(keys::show, keys::update, keys::revoke))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(explain::explain))
+        .routes(routes!(limits::show))
+        .routes(routes!(limits::reset))
+        .routes(routes!(reports::top))
+        .routes(routes!(reports::series))
+        .routes(routes!(reports::breakdown, usage::record))
+        .routes(routes!(usage::debit));
+    let (router, description) = OpenApiRouter::with_openapi(Description::openapi()).nest("/api/v1", calls).split_for_parts();
+    let described = Json(description);
+    router
+        .route("/api/v1/openapi.json", get(|| async { described }))
+        .route("/api/v1/{*rest}", any(async || Problem::NotFound("there is nothing of this path".to_owned())))
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .with_state(Arc::new(api))
+}
+
+impl Modify for Credentials {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let bearer =
+            |says: &str| SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(says)).build());
+        let components = description.components.get_or_insert_default();
+        components.add_security_scheme("token", bearer("One of HOKUSAI_ADMIN_TOKEN of the gateway"));
+        components.add_security_scheme("key", bearer("A key: its owner's calls"));
+    }
 }

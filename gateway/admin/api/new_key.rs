@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::config::Config;
@@ -16,7 +17,7 @@ use crate::store::{KeyChanges, Update};
 const PLATFORM: &str = "platform";
 const PLATFORM_SCOPES: [&str; 3] = ["model:read", "model:write", "mlflow:access"];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
     name: String,
@@ -27,21 +28,36 @@ pub struct Wanted {
     expires_at: Option<String>,
     /// `null`: no limit; left out: the default.
     #[serde(default)]
+    #[schema(value_type = Option<u64>)]
     rate_limit_per_hour: Update<Option<u64>>,
     allowed_ips: Option<Vec<String>>,
     scopes: Option<Vec<String>>,
 }
 
 /// What is left out stays as it is. `null`: no limit, never expires.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Changes {
+    #[serde(default)]
+    #[schema(value_type = String, required = false)]
     user_id: Update<String>,
+    #[serde(default)]
+    #[schema(value_type = String, required = false)]
     name: Update<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
     expires_at: Update<Option<String>>,
+    #[serde(default)]
+    #[schema(value_type = bool, required = false)]
     is_active: Update<bool>,
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
     rate_limit_per_hour: Update<Option<u64>>,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, required = false)]
     allowed_ips: Update<Vec<String>>,
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, required = false)]
     scopes: Update<Vec<String>>,
 }
 

@@ -1,9 +1,11 @@
 //! What can go wrong with a call, and how it is answered: `application/problem+json` (RFC 9457), with a stable `code`.
 
+use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::keyring::KeyringError;
 use crate::limits::AuthorityError;
@@ -27,6 +29,18 @@ pub enum Problem {
     StoreUnavailable,
     ShuttingDown,
     Internal,
+}
+
+/// As it is answered.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    /// Stable.
+    code: &'static str,
 }
 
 impl Problem {
@@ -94,14 +108,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status();
         let title = status.canonical_reason().unwrap_or_default();
-        let body = json!({
-            "type": "about:blank",
-            "title": title,
-            "status": status.as_u16(),
-            "detail": self.detail(),
-            "code": self.code(),
-        });
-        let mut response = (status, body.to_string()).into_response();
+        let (detail, code) = (self.detail(), self.code());
+        let body = ProblemBody { r#type: "about:blank", title, status: status.as_u16(), detail, code };
+        let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {

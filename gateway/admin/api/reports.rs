@@ -7,16 +7,19 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::Api;
 use super::body::Params;
 use super::caller::{Admin, Caller};
 use super::keys::of_caller;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::clock;
 use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
 use crate::reports::breakdown::{self, Breakdown};
+use crate::reports::series::Step;
+use crate::reports::top::KeyOfTop;
 use crate::reports::{self, SINCE};
 use crate::store::UsageFilter;
 
@@ -24,14 +27,14 @@ use crate::store::UsageFilter;
 const MOST_KEYS: usize = 1000;
 
 /// As the options of the commands: `since` is `24h`, or a time.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct TopQuery {
     since: Option<String>,
     limit: Option<usize>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct SeriesQuery {
     since: Option<String>,
@@ -41,18 +44,38 @@ pub struct SeriesQuery {
     status: Option<u16>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct BreakdownQuery {
     since: Option<String>,
 }
 
+/// The keys with the most requests.
+#[utoipa::path(
+    get,
+    path = "/usage/top",
+    operation_id = "usageTop",
+    tag = "usage",
+    params(TopQuery),
+    security(("token" = [])),
+    responses((status = 200, body = Vec<KeyOfTop<'static>>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn top(_: Admin, State(api): State<Arc<Api>>, Params(query): Params<TopQuery>) -> Result<Response, Problem> {
     let since = since(query.since.as_deref(), clock::now())?;
     let keys = api.store.usage_top(since, query.limit.unwrap_or(10).clamp(1, MOST_KEYS)).await?;
     Ok(Json(reports::top::json(&keys)).into_response())
 }
 
+/// How much was requested in each step of time.
+#[utoipa::path(
+    get,
+    path = "/usage/series",
+    operation_id = "usageSeries",
+    tag = "usage",
+    params(SeriesQuery),
+    security(("token" = [])),
+    responses((status = 200, body = Vec<Step<'static>>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn series(_: Admin, State(api): State<Arc<Api>>, Params(query): Params<SeriesQuery>) -> Result<Response, Problem> {
     let now = clock::now();
     let every = reports::series::whole_seconds(query.every.as_deref().unwrap_or("1h"));
@@ -71,6 +94,16 @@ pub async fn series(_: Admin, State(api): State<Arc<Api>>, Params(query): Params
     Ok(Json(reports::series::json(&steps)).into_response())
 }
 
+/// What one key was used for, and from where.
+#[utoipa::path(
+    get,
+    path = "/usage/{key_id}",
+    operation_id = "usageOfKey",
+    tag = "usage",
+    params(("key_id" = String, Path), BreakdownQuery),
+    security(("token" = []), ("key" = [])),
+    responses((status = 200, body = Breakdown<'static>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn breakdown(
     caller: Caller,
     State(api): State<Arc<Api>>,

@@ -6,18 +6,18 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Api;
 use super::body::Body;
 use super::caller::Trusted;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::clock;
 use crate::model::usage_event::UsageEvent;
 
 /// Clients send more than this; the rest is theirs.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct Done {
     #[serde(default)]
     endpoint: String,
@@ -27,12 +27,54 @@ pub struct Done {
     status_code: Option<u16>,
 }
 
+#[derive(Serialize, ToSchema)]
+pub struct Taken {
+    /// False where the gateway records no usage.
+    recorded: bool,
+    request_id: String,
+}
+
+/// Tell what a service did for a key that it validated itself.
+#[utoipa::path(
+    post,
+    path = "/usage/{key_id}",
+    operation_id = "recordUsage",
+    tag = "usage",
+    params(("key_id" = String, Path)),
+    request_body = Done,
+    security(("token" = [])),
+    responses((status = 202, body = Taken), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn record(
-    _: Trusted,
-    State(api): State<Arc<Api>>,
-    Path(key_id): Path<String>,
-    Body(done): Body<Done>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+    trusted: Trusted,
+    api: State<Arc<Api>>,
+    key_id: Path<String>,
+    done: Body<Done>,
+) -> Result<(StatusCode, Json<Taken>), Problem> {
+    take(&trusted, &api, &key_id, &done.0)
+}
+
+/// The same, for clients that know it by this name.
+#[utoipa::path(
+    post,
+    path = "/usage/{key_id}/debit",
+    operation_id = "debitUsage",
+    tag = "usage",
+    params(("key_id" = String, Path)),
+    request_body = Done,
+    security(("token" = [])),
+    responses((status = 202, body = Taken), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
+pub async fn debit(
+    trusted: Trusted,
+    api: State<Arc<Api>>,
+    key_id: Path<String>,
+    done: Body<Done>,
+) -> Result<(StatusCode, Json<Taken>), Problem> {
+    take(&trusted, &api, &key_id, &done.0)
+}
+
+fn take(_: &Trusted, api: &Api, key_id: &str, done: &Done) -> Result<(StatusCode, Json<Taken>), Problem> {
     let took = Duration::try_from_secs_f64(done.response_time_ms / 1000.0)
         .map_err(|_| Problem::Invalid("response_time_ms: it must be a number of milliseconds, 0 or more".to_owned()))?;
     // What comes while the journal closes would be lost.
@@ -41,7 +83,7 @@ pub async fn record(
     }
     let request_id = uuid::Uuid::new_v4().simple().to_string();
     let event = UsageEvent {
-        key_id: &key_id,
+        key_id,
         request_id: &request_id,
         method: done.method.as_deref().unwrap_or("POST"),
         endpoint: done.endpoint.split('?').next().unwrap_or_default(),
@@ -53,5 +95,5 @@ pub async fn record(
         client_ip: None,
     };
     api.recorder.iter().for_each(|recorder| recorder.record(&event));
-    Ok((StatusCode::ACCEPTED, Json(json!({ "recorded": api.recorder.is_some(), "request_id": request_id }))))
+    Ok((StatusCode::ACCEPTED, Json(Taken { recorded: api.recorder.is_some(), request_id })))
 }

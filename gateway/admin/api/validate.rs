@@ -11,10 +11,11 @@ use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Api;
 use super::caller::SOURCES;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use crate::auth::extract::{self, Presented};
 use crate::auth::known_key::KnownKey;
 use crate::auth::{Refusal, authenticate};
@@ -26,8 +27,8 @@ use crate::model::address::{ClientIp, PeerAddr};
 use crate::model::api_key::Form;
 use crate::model::key_hash::KeyHash;
 
-#[derive(Deserialize)]
-struct Question {
+#[derive(Deserialize, ToSchema)]
+struct AboutKey {
     /// Older clients put it here, newer ones into `Authorization`.
     api_key: Option<String>,
     service_id: Option<String>,
@@ -35,7 +36,7 @@ struct Question {
     client_ip: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Valid {
     user_id: String,
     key_id: String,
@@ -45,6 +46,16 @@ pub struct Valid {
     rate_limit_per_hour: Option<u64>,
 }
 
+/// Whether a key is good, for a service that checks keys itself. Costs one of the key's hour.
+#[utoipa::path(
+    post,
+    path = "/keys/validate",
+    operation_id = "validateKey",
+    tag = "keys",
+    request_body = AboutKey,
+    security((), ("key" = [])),
+    responses((status = 200, body = Valid), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
 pub async fn validate(
     State(api): State<Arc<Api>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -52,7 +63,7 @@ pub async fn validate(
     body: Bytes,
 ) -> Result<Json<Valid>, Problem> {
     let config = api.config.load_full();
-    let question: Question = serde_json::from_slice(&body).map_err(|_| Problem::InvalidCredential)?;
+    let question: AboutKey = serde_json::from_slice(&body).map_err(|_| Problem::InvalidCredential)?;
     let presented = presented(&question, &headers, &config);
     let client = client(&question, PeerAddr::new(peer), &headers, &config.client_address);
     let now = Moment::now();
@@ -72,7 +83,7 @@ pub async fn validate(
 }
 
 /// The key of the body and that of the headers, where there are both, must be one.
-fn presented(question: &Question, headers: &HeaderMap, config: &Config) -> Presented {
+fn presented(question: &AboutKey, headers: &HeaderMap, config: &Config) -> Presented {
     let of_headers = extract::find(headers, None, SOURCES, &config.keys.prefix);
     let Some(key) = question.api_key.as_deref().map(str::as_bytes) else { return of_headers };
     let of_body = Presented::One { hash: KeyHash::of(key), form: Form::of(key, &config.keys.prefix) };
@@ -83,7 +94,7 @@ fn presented(question: &Question, headers: &HeaderMap, config: &Config) -> Prese
 }
 
 /// `None`: nobody can say; a key with a list of addresses is refused then.
-fn client(question: &Question, peer: PeerAddr, headers: &HeaderMap, rules: &ClientAddress) -> Option<ClientIp> {
+fn client(question: &AboutKey, peer: PeerAddr, headers: &HeaderMap, rules: &ClientAddress) -> Option<ClientIp> {
     match &question.client_ip {
         Some(told) if is_trusted(peer.ip(), rules) => told.trim().parse::<IpAddr>().ok().map(ClientIp::new),
         _ => client_address(peer, headers, rules),
