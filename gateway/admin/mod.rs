@@ -1,6 +1,8 @@
-//! The admin listener: is it alive, is it ready, what does it count; and the [`api`] by which keys are managed.
+//! The admin listener: is it alive, is it ready, what does it count; the [`api`] by which keys are managed, and the
+//! dashboard that people use it by.
 
 pub mod api;
+mod dashboard;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +46,7 @@ pub fn router(metrics: Arc<Metrics>, api: Api) -> Router {
         .route("/metrics", get(metrics_page))
         .with_state(Admin { metrics, readiness })
         .merge(api::router(api))
+        .merge(dashboard::router())
 }
 
 /// 503 only before the start is complete and while draining: a store that is down is down for every gateway, and known keys go on.

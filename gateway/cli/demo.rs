@@ -30,13 +30,17 @@ Ctrl-C ends it, and nothing stays behind.
 With --json it prints {\"url\",\"admin_url\",\"key\",\"key_id\"} on one line once it
 accepts connections.";
 
+/// Opens the admin API. Where it is not set, the demo makes one up.
+const ADMIN_TOKEN: &str = "HOKUSAI_ADMIN_TOKEN";
 /// Of a body that is echoed, in bytes.
 const ECHO_MOST: usize = 64 * 1024;
 
 pub fn run(common: &Common) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let app = SampleApp::start()?;
-    let config = configuration(app.address, folder.path())?;
+    let token = std::env::var(ADMIN_TOKEN).ok().filter(|token| !token.is_empty());
+    let token = token.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let config = configuration(app.address, folder.path(), &token)?;
     let logging = Logging::start(&config.log, Console::Full, common.log_file.as_deref())?;
     let key = create_key(&config)?;
     let output = Output::new(common.json);
@@ -50,20 +54,21 @@ pub fn run(common: &Common) -> anyhow::Result<()> {
             "key": secret,
             "key_id": key_id,
         });
-        output.print(&facts, || welcome(url, admin, secret))
+        output.print(&facts, || welcome(url, admin, secret, &token))
     })
 }
 
-fn welcome(url: SocketAddr, admin: SocketAddr, key: &str) -> String {
+fn welcome(url: SocketAddr, admin: SocketAddr, key: &str, token: &str) -> String {
     format!(
         "A gateway runs in front of a sample app that answers with what reached it.\n\n  \
          curl -i http://{url}/hello -H 'Authorization: Bearer {key}'\n\n\
          Without the key it is 401. Metrics: curl http://{admin}/metrics\n\
+         Dashboard: http://{admin}/ with the token {token}\n\
          Ctrl-C ends it, and nothing stays behind."
     )
 }
 
-fn configuration(app: SocketAddr, folder: &Path) -> anyhow::Result<Config> {
+fn configuration(app: SocketAddr, folder: &Path, token: &str) -> anyhow::Result<Config> {
     let text = format!(
         r#"
         [server]
@@ -79,8 +84,8 @@ fn configuration(app: SocketAddr, folder: &Path) -> anyhow::Result<Config> {
         upstream = "sample"
         "#
     );
-    // The demo is the same everywhere: no variable of the environment changes it.
-    Ok(config::parse(&text, folder, &|_| None)?)
+    // The demo is the same everywhere: no other variable of the environment changes it.
+    Ok(config::parse(&text, folder, &|name| (name == ADMIN_TOKEN).then(|| token.to_owned()))?)
 }
 
 fn create_key(config: &Config) -> anyhow::Result<CreatedKey> {

@@ -9,6 +9,7 @@ mod authentication;
 mod changes;
 mod client_address;
 mod credentials;
+mod dashboard;
 mod deadlines;
 mod drain;
 mod explain;

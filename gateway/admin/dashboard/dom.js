@@ -1,0 +1,52 @@
+// Elements. Texts become text nodes, never markup: the name of a key may be anything.
+
+export const byId = (id) => document.getElementById(id);
+
+export function element(tag, attributes = {}, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+export function svg(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function filled(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+// Numbers stand to the right.
+export function table(heading, rows) {
+  const cell = (tag) => (value) =>
+    element(tag, typeof value === "number" || tag === "th" && value.endsWith?.(" ") ? { class: "number" } : {}, shown(value).trim());
+  const line = (tag, cells) => element("tr", {}, ...cells.map(cell(tag)));
+  return element("div", { class: "scroll" },
+    element("table", {},
+      element("thead", {}, line("th", heading)),
+      element("tbody", {}, ...rows.map((cells) => line("td", cells)))));
+}
+
+export const shown = (value) => (typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 1 }) : `${value}`);
+
+// UTC, as the gateway counts.
+export const time = (text, otherwise) => (text ? `${text.slice(0, 16).replace("T", " ")} UTC` : otherwise);
+
+// Runs what a person asked for, and tells what went wrong where they look.
+export async function telling(place, work) {
+  place.textContent = "";
+  try {
+    return await work();
+  } catch (problem) {
+    place.textContent = problem.message;
+    return undefined;
+  }
+}
+
+export function open(dialog) {
+  dialog.showModal();
+  return dialog;
+}

@@ -1,0 +1,136 @@
+import { call } from "./api.js";
+import { byId, element, open, telling, time } from "./dom.js";
+import * as usage from "./usage.js";
+
+// Rows that are built at once: a page of ten thousand serves nobody.
+const MOST = 200;
+
+let keys = [];
+let editing = null;
+
+export function begin() {
+  byId("search").addEventListener("input", list);
+  byId("only-active").addEventListener("change", show);
+  byId("new-key").addEventListener("click", () => edit(null));
+  byId("edit-form").addEventListener("submit", save);
+  byId("copy").addEventListener("click", copy);
+  // Whoever comes back to the page finds the key gone.
+  byId("fresh").addEventListener("close", () => byId("fresh-key").replaceChildren());
+}
+
+export const show = () =>
+  telling(byId("keys-problem"), async () => {
+    keys = await call("GET", byId("only-active").checked ? "/keys?active=true" : "/keys");
+    list();
+  });
+
+function list() {
+  const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const text = (key) => [key.name, key.user_id, key.key_id, key.key_prefix, key.environment, ...key.scopes].join(" ").toLowerCase();
+  const found = keys.filter((key) => words.every((word) => text(key).includes(word)));
+  const none = keys.length === 0 ? "There is no key yet. Make the first one." : "No key matches.";
+  byId("keys-count").textContent = `${Math.min(found.length, MOST)} of ${keys.length} keys`;
+  byId("key-list").replaceChildren(...(found.length ? found.slice(0, MOST).map(row) : [element("p", { class: "empty" }, none)]));
+}
+
+function row(key) {
+  const expired = key.expires_at !== null && new Date(`${key.expires_at}Z`) <= new Date();
+  const works = key.is_active && !expired;
+  const state = element("span", { class: works ? "badge good" : "badge" }, works ? "active" : expired ? "expired" : "inactive");
+  const limit = key.rate_limit_per_hour === null ? "no limit" : `${key.rate_limit_per_hour.toLocaleString("en")} per hour`;
+  const facts = [key.user_id, key.environment, limit, key.expires_at ? `until ${time(key.expires_at)}` : "for good", `last used ${time(key.last_used_at, "never")}`];
+  const limits = [...key.allowed_ips.map((network) => `from ${network}`), ...key.scopes.map((scope) => `may ${scope}`)].join(", ");
+  const action = (name, act) => element("button", { type: "button", class: "quiet small", "aria-label": `${name} ${key.name}`, onclick: act }, name);
+  return element("article", { class: "row", "data-key": key.key_id },
+    element("div", {},
+      element("h3", {}, key.name, state),
+      element("p", {}, element("code", {}, `${key.key_prefix}…`), ` · ${facts.join(" · ")}`),
+      limits ? element("p", {}, limits) : null),
+    element("div", { class: "actions" },
+      action("Usage", () => usage.detail(key)),
+      action("Edit", () => edit(key)),
+      action("Rotate", () => sure(`Rotate ${key.name}?`, "It gets a new secret; the one before works for 24 hours more.", "Rotate", () => rotate(key))),
+      action("Revoke", () => sure(`Revoke ${key.name}?`, "Every secret of it ends on every gateway, for good.", "Revoke", () => revoke(key)))));
+}
+
+function edit(key) {
+  editing = key;
+  const fields = byId("edit-form").elements;
+  byId("edit-title").textContent = key ? `Edit ${key.name}` : "New key";
+  byId("edit-problem").textContent = "";
+  byId("edit-environment").hidden = key !== null;
+  fields.name.value = key?.name ?? "";
+  fields.user_id.value = key?.user_id ?? "admin";
+  fields.rate_limit_per_hour.value = key ? key.rate_limit_per_hour ?? "" : 1000;
+  fields.expires_at.value = key?.expires_at?.slice(0, 16) ?? "";
+  fields.allowed_ips.value = key?.allowed_ips.join("\n") ?? "";
+  fields.scopes.value = key?.scopes.join(" ") ?? "";
+  open(byId("edit"));
+}
+
+async function save(event) {
+  event.preventDefault();
+  const fields = event.target.elements;
+  const words = (text) => text.split(/\s+/).filter(Boolean);
+  const wanted = {
+    name: fields.name.value,
+    user_id: fields.user_id.value,
+    rate_limit_per_hour: fields.rate_limit_per_hour.value === "" ? null : Number(fields.rate_limit_per_hour.value),
+    allowed_ips: words(fields.allowed_ips.value),
+    scopes: words(fields.scopes.value),
+  };
+  // The field knows minutes: an expiry that was not touched keeps its seconds.
+  const end = fields.expires_at.value;
+  if (end !== (editing?.expires_at?.slice(0, 16) ?? "")) wanted.expires_at = end === "" ? null : `${end}:00+00:00`;
+  await telling(byId("edit-problem"), async () => {
+    if (editing) {
+      await call("PATCH", path(editing), wanted);
+      byId("edit").close();
+    } else {
+      const created = await call("POST", "/keys", { ...wanted, environment: fields.environment.value });
+      byId("edit").close();
+      fresh(created, "");
+    }
+    await show();
+  });
+}
+
+async function rotate(key) {
+  const rotated = await call("POST", `${path(key)}/rotate`);
+  fresh(rotated, `The secret before works until ${time(rotated.previous_valid_until)}.`);
+}
+
+const revoke = (key) => call("DELETE", path(key));
+
+const path = (key) => `/keys/${encodeURIComponent(key.key_id)}`;
+
+function fresh(key, note) {
+  byId("fresh-key").textContent = key.api_key;
+  byId("fresh-note").textContent = note;
+  byId("copy").textContent = "Copy";
+  open(byId("fresh"));
+}
+
+async function copy() {
+  try {
+    await navigator.clipboard.writeText(byId("fresh-key").textContent);
+    byId("copy").textContent = "Copied";
+  } catch {
+    // Over plain HTTP from elsewhere the browser keeps the clipboard shut.
+    getSelection().selectAllChildren(byId("fresh-key"));
+    byId("copy").textContent = "Selected: press Ctrl-C";
+  }
+}
+
+function sure(title, text, yes, act) {
+  byId("sure-title").textContent = title;
+  byId("sure-text").textContent = text;
+  byId("sure-yes").textContent = yes;
+  byId("sure-problem").textContent = "";
+  byId("sure-yes").onclick = () => telling(byId("sure-problem"), async () => {
+    await act();
+    byId("sure").close();
+    await show();
+  });
+  open(byId("sure"));
+}

@@ -1,0 +1,49 @@
+// Who is signed in, and what they look at.
+
+import * as api from "./api.js";
+import { byId, telling } from "./dom.js";
+import * as health from "./health.js";
+import * as keys from "./keys.js";
+import * as usage from "./usage.js";
+
+const VIEWS = { keys, usage, health };
+
+byId("sign-in").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  api.signIn(byId("token").value.trim());
+  const known = await telling(byId("sign-in-problem"), () => api.call("GET", "/usage/top?limit=1"));
+  byId("token").value = "";
+  if (known) look();
+});
+
+byId("sign-out").addEventListener("click", () => {
+  api.signOut();
+  look();
+});
+
+// A token that is good no more.
+document.addEventListener("refused", () => {
+  api.signOut();
+  document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
+  look();
+});
+
+document.querySelectorAll("[data-close]").forEach((button) => button.addEventListener("click", () => button.closest("dialog").close()));
+addEventListener("hashchange", look);
+keys.begin();
+usage.begin();
+look();
+
+function look() {
+  const name = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "keys";
+  const signedIn = api.signedIn();
+  byId("sign-in").hidden = signedIn;
+  byId("nav").hidden = byId("sign-out").hidden = !signedIn;
+  for (const view of Object.keys(VIEWS)) byId(view).hidden = !signedIn || view !== name;
+  for (const link of byId("nav").children) {
+    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (signedIn) VIEWS[name].show();
+  else byId("token").focus();
+}

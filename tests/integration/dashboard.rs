@@ -1,0 +1,48 @@
+//! The dashboard, as a browser and a person meet it.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::admin::{TOKEN, started, with_key};
+use crate::support::{Gateway, Upstream, eventually};
+
+#[test]
+fn the_page_lets_nothing_in_from_elsewhere() {
+    let upstream = Upstream::ok();
+    let gateway = Gateway::start(upstream.address(), "");
+    let page = gateway.ask_admin("/");
+    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{page:?}");
+    let text = page.text();
+    let files = ["href=\"", "src=\""].map(|start| text.split(start).skip(1).filter_map(|rest| rest.split('"').next()));
+    let files: Vec<_> = files.into_iter().flatten().filter(|link| !link.starts_with('#')).collect();
+    assert!(files.len() > 2, "{files:?}");
+    for path in files.into_iter().chain(["/"]) {
+        let file = gateway.ask_admin(path);
+        assert_eq!(file.status, 200, "{path}");
+        let policy = file.header("content-security-policy").expect("it has a policy");
+        assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+        assert_eq!((file.header("x-frame-options"), file.header("x-content-type-options")), (Some("DENY"), Some("nosniff")));
+    }
+}
+
+/// Needs Chromium.
+#[test]
+fn a_person_signs_in_makes_finds_and_revokes_keys() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let url = format!("http://{}/", gateway.admin_address());
+    let used = Command::new("/usr/bin/python3").args(["tests/peers/dashboard.py", &url, TOKEN]).output().expect("Python starts");
+    assert!(used.status.success(), "{}", String::from_utf8_lossy(&used.stderr));
+    let seen: Value = serde_json::from_slice(&used.stdout).expect("JSON");
+    assert!(seen["told"].as_str().is_some_and(|told| told.contains("not good")), "{seen}");
+    assert_eq!(seen["listed"], seen["names"], "names are texts, whatever they hold");
+    assert_eq!(seen["title"], json!("hokusai-gateway"), "nothing in a name ran");
+    assert_eq!(seen["log"], json!([]), "no error, nothing that the policy had to stop");
+    assert_eq!(seen["kept"], json!(0), "the token is forgotten");
+    assert!(seen["asked"].as_str().is_some_and(|asked| asked.starts_with("Revoke second")), "{seen}");
+    assert!(seen["widest"].as_u64().is_some_and(|width| width <= 500), "it fits a phone: {seen}");
+    let keys: Vec<_> = seen["keys"].as_array().expect("keys").iter().filter_map(Value::as_str).collect();
+    assert_eq!(gateway.ask(&with_key("/", keys[0])).status, 200);
+    eventually("the revoked one is refused", || gateway.ask(&with_key("/", keys[2])).status == 401);
+}
