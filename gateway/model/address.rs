@@ -81,6 +81,11 @@ impl IpNetSet {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// Whether each network of `other` lies within one of these.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.0.iter().all(|inner| self.0.iter().any(|network| network.contains(inner)))
+    }
+
     /// As they were meant: a single address without its prefix length.
     pub fn to_strings(&self) -> Vec<String> {
         let shown = |network: &IpNet| match network.prefix_len() == network.max_prefix_len() {

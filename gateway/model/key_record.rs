@@ -60,6 +60,18 @@ impl KeyRecord {
     pub fn has_scopes(&self, needed: &[String]) -> bool {
         needed.iter().all(|scope| self.scopes.contains(scope))
     }
+
+    /// Whether whoever has this key gains nothing by the other: it may do no more, no more often, for no longer and from nowhere
+    /// else.
+    pub fn covers(&self, other: &Self) -> bool {
+        let within = |own: Option<u64>, other: Option<u64>| own.is_none_or(|own| other.is_some_and(|other| other <= own));
+        let millis = |end: Option<Timestamp>| end.map(Timestamp::as_millis);
+        self.environment == other.environment
+            && self.has_scopes(&other.scopes)
+            && within(self.rate_limit_per_hour, other.rate_limit_per_hour)
+            && within(millis(self.expires_at), millis(other.expires_at))
+            && (self.allowed_ips.is_empty() || !other.allowed_ips.is_empty() && self.allowed_ips.covers(&other.allowed_ips))
+    }
 }
 
 impl FoundKey {
@@ -103,6 +115,44 @@ mod tests {
         key.record.expires_at = Some(Timestamp::from_secs(100));
         assert_eq!(key.standing(Timestamp::from_millis(99_999)), Standing::Good);
         assert_eq!(key.standing(Timestamp::from_secs(100)), Standing::Expired);
+    }
+
+    #[test]
+    fn a_key_covers_itself_and_what_may_less_and_nothing_that_may_more() {
+        let record = |change: &dyn Fn(&mut KeyRecord)| {
+            let mut record = key().record;
+            record.rate_limit_per_hour = Some(10);
+            record.expires_at = Some(Timestamp::from_secs(100));
+            record.scopes = vec!["read".into(), "write".into()];
+            record.allowed_ips = IpNetSet::parse(&["10.0.0.0/8", "2001:db8::/32"]).unwrap();
+            change(&mut record);
+            record
+        };
+        let own = record(&|_| {});
+        assert!(own.covers(&own));
+        let networks = |list: &[&str]| IpNetSet::parse(list).unwrap();
+        let less: [&dyn Fn(&mut KeyRecord); 4] = [
+            &|key| key.rate_limit_per_hour = Some(9),
+            &|key| key.expires_at = Some(Timestamp::from_secs(99)),
+            &|key| key.scopes = vec![],
+            &|key| key.allowed_ips = networks(&["10.1.0.0/16", "2001:db8::1"]),
+        ];
+        let more: [&dyn Fn(&mut KeyRecord); 9] = [
+            &|key| key.rate_limit_per_hour = Some(11),
+            &|key| key.rate_limit_per_hour = None,
+            &|key| key.expires_at = Some(Timestamp::from_secs(101)),
+            &|key| key.expires_at = None,
+            &|key| key.scopes.push("admin".into()),
+            &|key| key.allowed_ips = networks(&[]),
+            &|key| key.allowed_ips = networks(&["10.1.0.0/16", "11.0.0.1"]),
+            &|key| key.allowed_ips = networks(&["0.0.0.0/0"]),
+            &|key| key.environment = Environment::Test,
+        ];
+        assert!(less.iter().all(|change| own.covers(&record(change))));
+        for (number, change) in more.iter().enumerate() {
+            assert!(!own.covers(&record(change)), "{number}");
+        }
+        assert!(!record(less[3]).covers(&own));
     }
 
     #[test]

@@ -143,27 +143,46 @@ fn what_cannot_be_is_refused_by_its_name_and_nothing_is_made() {
 }
 
 #[test]
-fn an_owner_sees_their_own_keys_and_changes_none() {
+fn an_owner_reaches_their_own_keys_alone() {
     let upstream = Upstream::ok();
     let gateway = started(&upstream, "");
     let (key, own) = created(&gateway, &json!({ "name": "one", "user_id": "ada" }));
-    let (_, second) = created(&gateway, &json!({ "name": "two", "user_id": "ada" }));
+    let (second_key, second) = created(&gateway, &json!({ "name": "two", "user_id": "ada" }));
     let (_, other) = created(&gateway, &json!({ "name": "three", "user_id": "bob" }));
-    let ask = |path: &str| with_key(&format!("/api/v1{path}"), &key).send_to(gateway.admin_address());
+    let ask = |method: &str, path: &str| {
+        let request = Request::with_body(method, &format!("/api/v1{path}"), "");
+        request.header("X-API-Key", &key).send_to(gateway.admin_address())
+    };
     for path in ["/keys", "/keys?user_id=bob"] {
-        let listed = json_of(&ask(path), 200);
+        let listed = json_of(&ask("GET", path), 200);
         let ids: Vec<_> = listed.as_array().expect("a list").iter().map(|row| row["id"].clone()).collect();
         assert_eq!(ids, [json!(own), json!(second)], "{path}");
     }
-    assert_eq!(ask(&format!("/keys/{second}")).status, 200);
-    ask(&format!("/keys/{other}")).expect(404, "not_found");
-    for (method, path) in
-        [("POST", "/keys".to_owned()), ("DELETE", format!("/keys/{own}")), ("POST", format!("/keys/{own}/rotate"))]
-    {
-        let request = Request::with_body(method, &format!("/api/v1{path}"), "{\"name\":\"x\"}");
-        request.header("X-API-Key", &key).send_to(gateway.admin_address()).expect(403, "forbidden");
+    assert_eq!(ask("GET", &format!("/keys/{second}")).status, 200);
+    for (method, path) in [("GET", ""), ("DELETE", ""), ("POST", "/rotate")] {
+        ask(method, &format!("/keys/{other}{path}")).expect(404, "not_found");
     }
-    assert_eq!(json_of(&call(&gateway, "GET", "/keys?active=true", &Value::Null), 200).as_array().map(Vec::len), Some(3));
+    for (method, path) in
+        [("POST", "/keys".to_owned()), ("PATCH", format!("/keys/{own}")), ("POST", format!("/limits/{own}/reset"))]
+    {
+        ask(method, &path).expect(403, "forbidden");
+    }
+    let rotated = json_of(&ask("POST", &format!("/keys/{own}/rotate")), 200);
+    assert_eq!(gateway.ask(&with_key("/", rotated["api_key"].as_str().expect("a key"))).status, 200);
+    assert_eq!(ask("DELETE", &format!("/keys/{second}")).status, 204);
+    eventually("it is refused", || gateway.ask(&with_key("/", &second_key)).status == 401);
+    assert_eq!(json_of(&call(&gateway, "GET", "/keys?active=true", &Value::Null), 200).as_array().map(Vec::len), Some(2));
+}
+
+/// Else the least of a user's keys would be as good as the best.
+#[test]
+fn a_key_that_may_little_gets_no_secret_of_one_that_may_more() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (little, _) = created(&gateway, &json!({ "name": "little", "user_id": "ada", "scopes": ["read"] }));
+    let (_, much) = created(&gateway, &json!({ "name": "much", "user_id": "ada", "scopes": ["read", "write"] }));
+    let request = Request::post(&format!("/api/v1/keys/{much}/rotate"), "{}").header("X-API-Key", &little);
+    request.send_to(gateway.admin_address()).expect(403, "forbidden");
 }
 
 #[test]

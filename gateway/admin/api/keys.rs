@@ -167,17 +167,21 @@ pub async fn update(
     operation_id = "revokeKey",
     tag = "keys",
     params(("key_id" = String, Path)),
-    security(("token" = [])),
+    security(("token" = []), ("key" = [])),
     responses((status = 204), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
-pub async fn revoke(_: Admin, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<StatusCode, Problem> {
-    let key_id = KeyId::from(key_id);
+pub async fn revoke(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<StatusCode, Problem> {
+    let key_id = match &caller {
+        // Also one whose row cannot be understood.
+        Caller::Admin => KeyId::from(key_id),
+        Caller::Owner(_) => of_caller(&caller, &api, key_id).await?.key_id,
+    };
     keyring::revoke(&api.store, &key_id, clock::now()).await?;
     tracing::info!(%key_id, "key revoked by the admin API");
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Give a key a new secret. Its text is in this answer alone.
+/// Give a key a new secret. An owner may where the key may no more than the one they call with. Its text is in this answer alone.
 #[utoipa::path(
     post,
     path = "/keys/{key_id}/rotate",
@@ -185,16 +189,22 @@ pub async fn revoke(_: Admin, State(api): State<Arc<Api>>, Path(key_id): Path<St
     tag = "keys",
     params(("key_id" = String, Path)),
     request_body = Option<Rotation>,
-    security(("token" = [])),
+    security(("token" = []), ("key" = [])),
     responses((status = 200, body = Rotated<'static>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn rotate(
-    _: Admin,
+    caller: Caller,
     State(api): State<Arc<Api>>,
     Path(key_id): Path<String>,
     Body(rotation): Body<Rotation>,
 ) -> Result<Response, Problem> {
-    let key_id = KeyId::from(key_id);
+    let record = of_caller(&caller, &api, key_id).await?;
+    if let Caller::Owner(key) = &caller
+        && !key.key.record.covers(&record)
+    {
+        return Err(Problem::Forbidden);
+    }
+    let key_id = record.key_id;
     let grace = rotation.grace.as_deref().map(parse_duration).transpose();
     let grace = grace.map_err(|error| Problem::Invalid(format!("grace: {error}")))?.unwrap_or(GRACE);
     let prefix = api.config.load().keys.prefix.clone();

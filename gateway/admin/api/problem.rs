@@ -83,7 +83,7 @@ impl Problem {
         match self {
             Self::MissingCredential => "Send the admin token as `Authorization: Bearer …`.",
             Self::InvalidCredential => "The credential is not good here. The admin tokens are those of HOKUSAI_ADMIN_TOKEN.",
-            Self::Forbidden => "This takes the admin token.",
+            Self::Forbidden => "This takes the admin token, or a key that may as much.",
             Self::TooLarge => "The body is larger than 2 MiB.",
             Self::MethodNotAllowed => "The path does not know this method.",
             Self::RateLimited(_) => "The key's hourly limit is spent.",
