@@ -37,6 +37,7 @@ fn each_token_opens_and_nothing_else_does() {
     for token in ["a-token-for-test", "a-token-for-tests, the-next-token", ",", "A-TOKEN-FOR-TESTS"] {
         with(token).expect(401, "invalid_credential");
     }
+    assert_eq!(with(TOKEN).header("cache-control"), Some("no-store"));
     let refused = Request::get("/api/v1/keys").send_to(gateway.admin_address());
     refused.expect(401, "missing_credential");
     assert!(refused.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Bearer")), "{refused:?}");

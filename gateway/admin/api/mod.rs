@@ -18,6 +18,10 @@ mod validate;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use axum::http::HeaderValue;
+use axum::http::header::CACHE_CONTROL;
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -74,7 +78,14 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/openapi.json", get(|| async { described }))
         .route("/api/v1/{*rest}", any(async || Problem::NotFound("there is nothing of this path".to_owned())))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .layer(map_response(not_kept))
         .with_state(Arc::new(api))
+}
+
+/// Answers hold keys, and are true for the moment.
+async fn not_kept(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 impl Modify for Credentials {
