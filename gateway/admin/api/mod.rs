@@ -22,7 +22,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
 use axum::middleware::map_response;
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -71,7 +71,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(reports::top))
         .routes(routes!(reports::series))
         .routes(routes!(reports::breakdown, usage::record))
-        .routes(routes!(usage::debit));
+        // Older clients know it by this name; it is not described to new ones.
+        .route("/usage/{key_id}/debit", post(usage::record));
     let (router, description) = OpenApiRouter::with_openapi(Description::openapi()).nest("/api/v1", calls).split_for_parts();
     let described = Json(description);
     router

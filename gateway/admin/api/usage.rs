@@ -46,35 +46,11 @@ pub struct Taken {
     responses((status = 202, body = Taken), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn record(
-    trusted: Trusted,
-    api: State<Arc<Api>>,
-    key_id: Path<String>,
-    done: Body<Done>,
+    _: Trusted,
+    State(api): State<Arc<Api>>,
+    Path(key_id): Path<String>,
+    Body(done): Body<Done>,
 ) -> Result<(StatusCode, Json<Taken>), Problem> {
-    take(&trusted, &api, &key_id, &done.0)
-}
-
-/// The same, for clients that know it by this name.
-#[utoipa::path(
-    post,
-    path = "/usage/{key_id}/debit",
-    operation_id = "debitUsage",
-    tag = "usage",
-    params(("key_id" = String, Path)),
-    request_body = Done,
-    security(("token" = [])),
-    responses((status = 202, body = Taken), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
-)]
-pub async fn debit(
-    trusted: Trusted,
-    api: State<Arc<Api>>,
-    key_id: Path<String>,
-    done: Body<Done>,
-) -> Result<(StatusCode, Json<Taken>), Problem> {
-    take(&trusted, &api, &key_id, &done.0)
-}
-
-fn take(_: &Trusted, api: &Api, key_id: &str, done: &Done) -> Result<(StatusCode, Json<Taken>), Problem> {
     let took = Duration::try_from_secs_f64(done.response_time_ms / 1000.0)
         .map_err(|_| Problem::Invalid("response_time_ms: it must be a number of milliseconds, 0 or more".to_owned()))?;
     // What comes while the journal closes would be lost.
@@ -83,7 +59,7 @@ fn take(_: &Trusted, api: &Api, key_id: &str, done: &Done) -> Result<(StatusCode
     }
     let request_id = uuid::Uuid::new_v4().simple().to_string();
     let event = UsageEvent {
-        key_id,
+        key_id: &key_id,
         request_id: &request_id,
         method: done.method.as_deref().unwrap_or("POST"),
         endpoint: done.endpoint.split('?').next().unwrap_or_default(),
