@@ -95,7 +95,13 @@ fn the_api_describes_itself_to_programs() {
     let mut described = Vec::new();
     for (path, methods) in description["paths"].as_object().expect("paths") {
         for (method, call) in methods.as_object().expect("methods") {
-            assert!(call["summary"].is_string() && call["responses"]["default"].is_object(), "{method} {path}");
+            let responses = call["responses"].as_object().expect("responses");
+            assert!(call["summary"].is_string() && responses.contains_key("default"), "{method} {path}");
+            let names = |parameter: &Value| path.contains(&format!("{{{}}}", parameter["name"].as_str().unwrap_or_default()));
+            let placed = |parameter: &Value| parameter["in"] == if names(parameter) { "path" } else { "query" };
+            assert!(call["parameters"].as_array().into_iter().flatten().all(placed), "{method} {path}: {}", call["parameters"]);
+            let is_told = |response: &Value| response["description"].as_str().is_some_and(|text| !text.is_empty());
+            assert!(responses.values().all(is_told), "OpenAPI asks for a description: {method} {path}");
             assert!(call["security"].is_array(), "{method} {path}");
             described.push(format!("{method} {path}"));
         }

@@ -40,7 +40,7 @@ pub struct AboutRequest {
     tag = "explain",
     request_body = AboutRequest,
     security(("token" = [])),
-    responses((status = 200, body = Explanation), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "step by step", body = Explanation), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn explain(
     _: Admin,

@@ -55,6 +55,7 @@ struct Row<'a> {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
     user_id: Option<String>,
@@ -77,7 +78,7 @@ pub struct Rotation {
     tag = "keys",
     request_body = Wanted,
     security(("token" = [])),
-    responses((status = 201, body = WithSecret<'static>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 201, description = "the key, with its text", body = WithSecret<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn create(_: Admin, State(api): State<Arc<Api>>, Body(wanted): Body<Wanted>) -> Result<Response, Problem> {
     let config = api.config.load_full();
@@ -96,7 +97,7 @@ pub async fn create(_: Admin, State(api): State<Arc<Api>>, Body(wanted): Body<Wa
     tag = "keys",
     params(Filter),
     security(("token" = []), ("key" = [])),
-    responses((status = 200, body = Vec<Row<'static>>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the keys", body = Vec<Row<'static>>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Params(filter): Params<Filter>) -> Result<Response, Problem> {
     let asked_for = filter.user_id.filter(|user| !user.is_empty()).map(UserId::from);
@@ -121,7 +122,7 @@ pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Params(filter): P
     tag = "keys",
     params(("key_id" = String, Path)),
     security(("token" = []), ("key" = [])),
-    responses((status = 200, body = Listed<'static>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the key", body = Listed<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn show(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<Response, Problem> {
     Ok(Json(Listed::of(&of_caller(&caller, &api, key_id).await?)).into_response())
@@ -146,7 +147,7 @@ pub async fn of_caller(caller: &Caller, api: &Api, key_id: String) -> Result<Key
     params(("key_id" = String, Path)),
     request_body = Changes,
     security(("token" = [])),
-    responses((status = 200, body = Listed<'static>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the key", body = Listed<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn update(
     _: Admin,
@@ -168,7 +169,7 @@ pub async fn update(
     tag = "keys",
     params(("key_id" = String, Path)),
     security(("token" = []), ("key" = [])),
-    responses((status = 204), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 204, description = "it is revoked"), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn revoke(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<StatusCode, Problem> {
     let key_id = match &caller {
@@ -190,7 +191,7 @@ pub async fn revoke(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): P
     params(("key_id" = String, Path)),
     request_body = Option<Rotation>,
     security(("token" = []), ("key" = [])),
-    responses((status = 200, body = Rotated<'static>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the key, with its new text", body = Rotated<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn rotate(
     caller: Caller,

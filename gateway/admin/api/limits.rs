@@ -19,7 +19,7 @@ use crate::reports::hour::HourUsage;
     tag = "limits",
     params(("key_id" = String, Path)),
     security(("token" = []), ("key" = [])),
-    responses((status = 200, body = HourUsage), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the hour", body = HourUsage), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn show(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<Json<HourUsage>, Problem> {
     hour(&caller, &api, key_id).await
@@ -33,7 +33,7 @@ pub async fn show(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Pat
     tag = "limits",
     params(("key_id" = String, Path)),
     security(("token" = [])),
-    responses((status = 200, body = HourUsage), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the hour", body = HourUsage), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn reset(_: Admin, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<Json<HourUsage>, Problem> {
     let record = of_caller(&Caller::Admin, &api, key_id.clone()).await?;

@@ -28,6 +28,7 @@ const MOST_KEYS: usize = 1000;
 
 /// As the options of the commands: `since` is `24h`, or a time.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct TopQuery {
     since: Option<String>,
@@ -35,6 +36,7 @@ pub struct TopQuery {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct SeriesQuery {
     since: Option<String>,
@@ -45,6 +47,7 @@ pub struct SeriesQuery {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct BreakdownQuery {
     since: Option<String>,
@@ -58,7 +61,7 @@ pub struct BreakdownQuery {
     tag = "usage",
     params(TopQuery),
     security(("token" = [])),
-    responses((status = 200, body = Vec<KeyOfTop<'static>>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the keys", body = Vec<KeyOfTop<'static>>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn top(_: Admin, State(api): State<Arc<Api>>, Params(query): Params<TopQuery>) -> Result<Response, Problem> {
     let since = since(query.since.as_deref(), clock::now())?;
@@ -74,7 +77,7 @@ pub async fn top(_: Admin, State(api): State<Arc<Api>>, Params(query): Params<To
     tag = "usage",
     params(SeriesQuery),
     security(("token" = [])),
-    responses((status = 200, body = Vec<Step<'static>>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the steps", body = Vec<Step<'static>>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn series(_: Admin, State(api): State<Arc<Api>>, Params(query): Params<SeriesQuery>) -> Result<Response, Problem> {
     let now = clock::now();
@@ -102,7 +105,7 @@ pub async fn series(_: Admin, State(api): State<Arc<Api>>, Params(query): Params
     tag = "usage",
     params(("key_id" = String, Path), BreakdownQuery),
     security(("token" = []), ("key" = [])),
-    responses((status = 200, body = Breakdown<'static>), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the use", body = Breakdown<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn breakdown(
     caller: Caller,

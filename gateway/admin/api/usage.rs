@@ -43,7 +43,7 @@ pub struct Taken {
     params(("key_id" = String, Path)),
     request_body = Done,
     security(("token" = [])),
-    responses((status = 202, body = Taken), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 202, description = "taken note of", body = Taken), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn record(
     _: Trusted,

@@ -54,7 +54,7 @@ pub struct Valid {
     tag = "keys",
     request_body = AboutKey,
     security((), ("key" = [])),
-    responses((status = 200, body = Valid), (status = "default", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the key is good", body = Valid), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn validate(
     State(api): State<Arc<Api>>,
