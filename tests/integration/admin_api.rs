@@ -15,7 +15,9 @@ fn without_a_token_the_api_is_closed_and_the_rest_of_the_door_is_not() {
     let upstream = Upstream::ok();
     let gateway = Gateway::start(upstream.address(), "");
     let key = gateway.create_key(&[]);
-    call(&gateway, "GET", "/keys", &Value::Null).expect(401, "invalid_credential");
+    for path in ["/keys", "/openapi.json", "/usage/top"] {
+        call(&gateway, "GET", path, &Value::Null).expect(401, "invalid_credential");
+    }
     Request::get("/api/v1/keys")
         .header("Authorization", "Bearer ")
         .send_to(gateway.admin_address())

@@ -90,7 +90,7 @@ fn a_report_that_cannot_be_is_refused_by_its_name() {
 fn the_api_describes_itself_to_programs() {
     let upstream = Upstream::ok();
     let gateway = started(&upstream, "");
-    let description = json_of(&gateway.ask_admin("/api/v1/openapi.json"), 200);
+    let description = told(&gateway, "/openapi.json");
     assert!(description["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{}", description["openapi"]);
     let mut described = Vec::new();
     for (path, methods) in description["paths"].as_object().expect("paths") {

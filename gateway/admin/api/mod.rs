@@ -29,6 +29,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::caller::Caller;
 use self::problem::Problem;
 use super::Readiness;
 use crate::auth::lookup::Lookup;
@@ -76,7 +77,7 @@ pub fn router(api: Api) -> Router {
     let (router, description) = OpenApiRouter::with_openapi(Description::openapi()).nest("/api/v1", calls).split_for_parts();
     let described = Json(description);
     router
-        .route("/api/v1/openapi.json", get(|| async { described }))
+        .route("/api/v1/openapi.json", get(async |_: Caller| described))
         .route("/api/v1/{*rest}", any(async || Problem::NotFound("there is nothing of this path".to_owned())))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(map_response(not_kept))
