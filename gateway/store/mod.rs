@@ -14,7 +14,7 @@ mod usage_reports;
 use std::time::Duration;
 
 use crate::model::address::IpNetSet;
-use crate::model::ids::UserId;
+use crate::model::ids::{KeyId, UserId};
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
@@ -50,6 +50,10 @@ pub struct KeyFilter {
     /// Only those that may be used at this instant.
     pub good_at: Option<Timestamp>,
     pub created_before: Option<Timestamp>,
+    /// Only those that come after this one.
+    pub after: Option<KeyId>,
+    /// So many rows at most; `None`: all.
+    pub most: Option<usize>,
 }
 
 /// Keys in the order they were created, and what is wrong with the rows that could not be read.
@@ -57,6 +61,8 @@ pub struct KeyFilter {
 pub struct KeyListing {
     pub keys: Vec<KeyRecord>,
     pub unreadable: Vec<StoreError>,
+    /// The last row, where there may be more behind it.
+    pub last: Option<KeyId>,
 }
 
 /// What to do with one field.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::http::header::LINK;
 use axum::response::{IntoResponse, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -61,6 +63,10 @@ pub struct Filter {
     user_id: Option<String>,
     #[serde(default)]
     active: bool,
+    /// At most so many; all where it is left out. `Link` then leads to the rest.
+    limit: Option<usize>,
+    /// Only those that come after this key id.
+    after: Option<String>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -105,13 +111,27 @@ pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Params(filter): P
         Caller::Admin => asked_for,
         Caller::Owner(key) => Some(key.key.record.user_id.clone()),
     };
+    if filter.limit == Some(0) {
+        return Err(Problem::Invalid("limit: it must be at least 1".to_owned()));
+    }
     let good_at = filter.active.then(clock::now);
-    let listing = keyring::list(&api.store, &KeyFilter { user_id, good_at, created_before: None }).await?;
+    let after = filter.after.map(KeyId::from);
+    let asked = KeyFilter { user_id, good_at, after, most: filter.limit, created_before: None };
+    let listing = keyring::list(&api.store, &asked).await?;
     listing.unreadable.iter().for_each(|error| tracing::warn!(%error, "a key could not be listed"));
     let rows: Vec<_> = listing.keys.iter().map(row).collect();
     let unreadable = listing.unreadable.len().to_string();
     let told = (!listing.unreadable.is_empty()).then_some([(UNREADABLE, unreadable)]);
-    Ok((told, Json(rows)).into_response())
+    let next = listing.last.zip(filter.limit).map(|(last, limit)| [(LINK, next_page(&asked, &last, limit))]);
+    Ok((told, next, Json(rows)).into_response())
+}
+
+/// RFC 8288.
+fn next_page(asked: &KeyFilter, last: &KeyId, limit: usize) -> String {
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let user = asked.user_id.as_ref().map(|user| format!("&user_id={}", encoded(user.as_str()))).unwrap_or_default();
+    let active = if asked.good_at.is_some() { "&active=true" } else { "" };
+    format!("</api/v1/keys?limit={limit}&after={}{user}{active}>; rel=\"next\"", encoded(last.as_str()))
 }
 
 /// Show one key.

@@ -60,6 +60,7 @@ impl ListArgs {
             user_id: self.user.as_deref().filter(|user| !user.is_empty()).map(Into::into),
             good_at: self.active.then_some(now),
             created_before: self.older_than.map(|age| now.minus(age)),
+            ..KeyFilter::default()
         }
     }
 }

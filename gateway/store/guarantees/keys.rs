@@ -11,6 +11,7 @@ hold_on_every_store! {
     a_key_reads_back_as_it_was_written,
     a_row_that_cannot_be_understood_is_an_error_for_its_key_and_hides_no_other,
     a_listing_has_the_oldest_first_and_only_what_was_asked_for,
+    page_by_page_a_listing_has_every_row_once,
     a_secret_from_elsewhere_is_known_as_foreign_even_when_it_was_rotated_out,
 }
 
@@ -65,6 +66,29 @@ async fn a_listing_has_the_oldest_first_and_only_what_was_asked_for(_: Place, st
     assert_eq!(ids(store.list_keys(&good).await.unwrap()), ["bobs", "newest"]);
     assert_eq!(ids(store.list_keys(&bobs).await.unwrap()), ["bobs"]);
     assert_eq!(ids(store.list_keys(&old).await.unwrap()), ["bobs", "expired"]);
+}
+
+async fn page_by_page_a_listing_has_every_row_once(place: Place, store: Store) {
+    for number in 0..5 {
+        // Two of each instant.
+        let created_at = NOW.plus(DAY * (number / 2));
+        let key = KeyRecord { created_at, ..record(&format!("k{number}")) };
+        store.insert_key(hash(key.key_id.as_str()), key).await.unwrap();
+    }
+    place.sql("UPDATE api_keys SET scopes = '[1]' WHERE key_id = 'k1'");
+    let mut page = KeyFilter { most: Some(2), ..KeyFilter::default() };
+    let mut seen = Vec::new();
+    loop {
+        let listing = store.list_keys(&page).await.unwrap();
+        assert!(listing.keys.len() + listing.unreadable.len() <= 2);
+        seen.extend(listing.keys.iter().map(|key| key.key_id.to_string()));
+        seen.extend(listing.unreadable.iter().map(|_| "unreadable".to_owned()));
+        match listing.last {
+            Some(last) => page.after = Some(last),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["k0", "unreadable", "k2", "k3", "k4"]);
 }
 
 async fn a_secret_from_elsewhere_is_known_as_foreign_even_when_it_was_rotated_out(place: Place, store: Store) {

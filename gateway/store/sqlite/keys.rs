@@ -58,16 +58,25 @@ pub(super) fn get(connection: &Connection, key_id: &KeyId) -> rusqlite::Result<R
 
 /// The filter's times are compared here and not in SQL, as rows written by hand have them in several forms.
 fn list(connection: &Connection, filter: &KeyFilter) -> rusqlite::Result<KeyListing> {
-    let sql =
-        format!("SELECT {} FROM api_keys k WHERE ?1 IS NULL OR k.user_id = ?1 ORDER BY k.created_at, k.key_id", record::COLUMNS);
+    let sql = format!(
+        "SELECT {} FROM api_keys k WHERE (?1 IS NULL OR k.user_id = ?1) AND (?2 IS NULL OR (k.created_at, k.key_id) > \
+         (SELECT a.created_at, a.key_id FROM api_keys a WHERE a.key_id = ?2)) ORDER BY k.created_at, k.key_id",
+        record::COLUMNS
+    );
     let mut listing = KeyListing::default();
     let mut statement = connection.prepare(&sql)?;
     let user_id = filter.user_id.as_ref().map(UserId::as_str);
-    for row in statement.query_map([user_id], |row| Ok(record::read(row)))? {
-        match row? {
+    let after = filter.after.as_ref().map(KeyId::as_str);
+    for row in statement.query_map([user_id, after], |row| Ok((row.get("key_id")?, record::read(row))))? {
+        let (key_id, read): (String, _) = row?;
+        match read {
             Ok(key) if wanted(&key, filter) => listing.keys.push(key),
-            Ok(_) => {}
+            Ok(_) => continue,
             Err(unreadable) => listing.unreadable.push(unreadable),
+        }
+        if filter.most == Some(listing.keys.len() + listing.unreadable.len()) {
+            listing.last = Some(key_id.into());
+            break;
         }
     }
     Ok(listing)
