@@ -39,7 +39,8 @@ fn a_person_signs_in_makes_finds_and_revokes_keys() {
     assert_eq!(seen["listed"], seen["names"], "names are texts, whatever they hold");
     assert_eq!(seen["title"], json!("hokusai-gateway"), "nothing in a name ran");
     assert_eq!(seen["log"], json!([]), "no error, nothing that the policy had to stop");
-    assert_eq!(seen["kept"], json!(0), "the token is forgotten");
+    assert!(seen["mistaken"].as_str().is_some_and(|told| told.contains("admin token")), "{seen}");
+    assert_eq!(seen["kept"], json!(0), "the token is forgotten, and what was none is not kept");
     assert!(seen["asked"].as_str().is_some_and(|asked| asked.starts_with("Revoke second")), "{seen}");
     assert!(seen["widest"].as_u64().is_some_and(|width| width <= 500), "it fits a phone: {seen}");
     let keys: Vec<_> = seen["keys"].as_array().expect("keys").iter().filter_map(Value::as_str).collect();

@@ -129,12 +129,15 @@ def use(browser, url, token, shots):
         shots(view)
     title = browser.run("return document.title")
     browser.click("#sign-out")
+    sign_in(browser, keys[0])
+    mistaken = browser.until("a key is told to be no token", "return document.querySelector('#sign-in-problem').innerText")
+    browser.ask("POST", "/refresh", {})
     sees(browser, "#sign-in")
     log = [entry["message"] for entry in browser.ask("POST", "/se/log", {"type": "browser"}) if entry["level"] == "SEVERE"]
-    # The wrong token's 401 is one of them.
-    log = [line for line in log if "status of 401" not in line]
+    # The refusals of the wrong token and of the key are among them.
+    log = [line for line in log if "status of 401" not in line and "status of 403" not in line]
     return {
-        "told": told, "keys": keys, "listed": listed, "names": names, "revoked": keys[2], "asked": asked, "title": title,
+        "told": told, "mistaken": mistaken, "keys": keys, "listed": listed, "names": names, "revoked": keys[2], "asked": asked, "title": title,
         "widest": max(widths), "log": log, "kept": browser.run("return sessionStorage.length"),
     }
 

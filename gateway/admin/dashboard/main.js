@@ -13,7 +13,9 @@ byId("sign-in").addEventListener("submit", async (event) => {
   api.signIn(byId("token").value.trim());
   const known = await telling(byId("sign-in-problem"), () => api.call("GET", "/usage/top?limit=1"));
   byId("token").value = "";
+  // What is no admin token is not kept: it may be a key that somebody mistook for one.
   if (known) look();
+  else api.signOut();
 });
 
 byId("sign-out").addEventListener("click", () => {
