@@ -46,6 +46,17 @@ export async function telling(place, work) {
   }
 }
 
+// As telling, one at a time: whoever presses twice wants it once.
+export async function once(button, place, work) {
+  if (button.disabled) return;
+  button.disabled = true;
+  try {
+    await telling(place, work);
+  } finally {
+    button.disabled = false;
+  }
+}
+
 export function open(dialog) {
   dialog.showModal();
   return dialog;

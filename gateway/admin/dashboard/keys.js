@@ -1,5 +1,5 @@
 import { call } from "./api.js";
-import { byId, element, open, telling, time } from "./dom.js";
+import { byId, element, once, open, telling, time } from "./dom.js";
 import * as usage from "./usage.js";
 
 // Rows that are built at once, and keys that are asked for: a page of ten thousand serves nobody.
@@ -83,7 +83,7 @@ async function save(event) {
   // The field knows minutes: an expiry that was not touched keeps its seconds.
   const end = fields.expires_at.value;
   if (end !== (editing?.expires_at?.slice(0, 16) ?? "")) wanted.expires_at = end === "" ? null : `${end}:00+00:00`;
-  await telling(byId("edit-problem"), async () => {
+  await once(byId("edit-form").querySelector("[type=submit]"), byId("edit-problem"), async () => {
     if (editing) {
       await call("PATCH", path(editing), wanted);
       byId("edit").close();
@@ -128,7 +128,7 @@ function sure(title, text, yes, act) {
   byId("sure-text").textContent = text;
   byId("sure-yes").textContent = yes;
   byId("sure-problem").textContent = "";
-  byId("sure-yes").onclick = () => telling(byId("sure-problem"), async () => {
+  byId("sure-yes").onclick = () => once(byId("sure-yes"), byId("sure-problem"), async () => {
     await act();
     byId("sure").close();
     await show();

@@ -5,6 +5,9 @@ import { byId, element, open, svg, table, telling, time } from "./dom.js";
 const WIDTH = 1000;
 const HEIGHT = 200;
 
+// The key whose use is looked at: a late answer on another is not shown.
+let looked = null;
+
 export function begin() {
   byId("since").addEventListener("change", show);
 }
@@ -21,12 +24,14 @@ export const show = () =>
 
 // What one key did, and what is left of its hour.
 export async function detail(key) {
+  looked = key;
   byId("detail-title").textContent = `${key.name} · ${key.key_id}`;
   byId("detail-body").replaceChildren();
   open(byId("detail"));
   await telling(byId("detail-problem"), async () => {
     const path = encodeURIComponent(key.key_id);
     const [hour, used] = await Promise.all([call("GET", `/limits/${path}`), call("GET", `/usage/${path}?since=7d`)]);
+    if (looked !== key) return;
     byId("detail-body").replaceChildren(hourTiles(hour), element("h3", {}, "Last 7 days"), ...parts(used));
   });
 }
