@@ -9,8 +9,15 @@ use crate::model::timestamp::Timestamp;
 
 /// Wall-clock time: what expiry, hours and usage are judged by. A clock set before 1970 counts as 1970.
 pub fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    timestamp(since_epoch())
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn timestamp(since_epoch: Duration) -> Timestamp {
+    Timestamp::from_millis(since_epoch.as_secs().saturating_mul(1000).saturating_add(since_epoch.subsec_millis().into()))
 }
 
 /// Never goes back: what durations and deadlines are measured by.
@@ -27,7 +34,21 @@ pub struct Moment {
 
 thread_local! {
     /// Where this thread's wall clock stood a moment ago.
-    static ANCHOR: Cell<Option<Moment>> = const { Cell::new(None) };
+    static ANCHOR: Cell<Option<Anchor>> = const { Cell::new(None) };
+}
+
+/// Exact: what is cut off here would be missing from every instant that is reckoned from it, and a key would live that much longer.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    since_epoch: Duration,
+    monotonic: Instant,
+}
+
+impl Anchor {
+    fn moment_at(&self, monotonic: Instant) -> Moment {
+        let elapsed = monotonic.saturating_duration_since(self.monotonic);
+        Moment { wall: timestamp(self.since_epoch.saturating_add(elapsed)), monotonic }
+    }
 }
 
 /// A clock that is set is noticed this late.
@@ -37,13 +58,13 @@ impl Moment {
     /// Asks one clock of the two, mostly.
     pub fn now() -> Self {
         let monotonic = monotonic();
-        let holds = |anchor: &Self| monotonic.saturating_duration_since(anchor.monotonic) < ANCHOR_HOLDS;
-        if let Some(anchor) = ANCHOR.get().filter(holds) {
-            return Self { wall: anchor.wall_at(monotonic), monotonic };
-        }
-        let anchor = Self { wall: now(), monotonic };
-        ANCHOR.set(Some(anchor));
-        anchor
+        let holds = |anchor: &Anchor| monotonic.saturating_duration_since(anchor.monotonic) < ANCHOR_HOLDS;
+        let anchor = ANCHOR.get().filter(holds).unwrap_or_else(|| {
+            let anchor = Anchor { since_epoch: since_epoch(), monotonic };
+            ANCHOR.set(Some(anchor));
+            anchor
+        });
+        anchor.moment_at(monotonic)
     }
 
     /// The wall-clock time at a later instant, should nobody set the clock meanwhile.
@@ -55,4 +76,17 @@ impl Moment {
 /// Whole milliseconds, at most a quarter of what fits, so that a few of them can be added up.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else a key would be let in up to a millisecond after its end.
+    #[test]
+    fn a_millisecond_begins_when_it_does_and_not_later() {
+        let anchor = Anchor { since_epoch: Duration::from_micros(10_000_900), monotonic: monotonic() };
+        let wall = |micros| anchor.moment_at(anchor.monotonic + Duration::from_micros(micros)).wall.as_millis();
+        assert_eq!([0, 99, 100, 1_099, 1_100].map(wall), [10_000, 10_000, 10_001, 10_001, 10_002]);
+    }
 }
