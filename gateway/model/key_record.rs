@@ -31,7 +31,7 @@ pub struct KeyRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundKey {
     pub hash: KeyHash,
-    /// When this secret, rotated out, ends; `None` for the current one.
+    /// When this secret, rotated out or only offered yet, ends; `None` for the current one.
     pub secret_expires_at: Option<Timestamp>,
     pub record: KeyRecord,
 }

@@ -50,6 +50,8 @@ pub struct KeyFilter {
     /// Only those that may be used at this instant.
     pub good_at: Option<Timestamp>,
     pub created_before: Option<Timestamp>,
+    /// Only those whose current secret is from before this instant.
+    pub secret_before: Option<Timestamp>,
     /// Only those that come after this one.
     pub after: Option<KeyId>,
     /// So many rows at most; `None`: all.

@@ -73,8 +73,11 @@ questions! {
     /// # Errors
     /// [`StoreError::Refused`] for a revoked key, [`StoreError::BadRecord`] when its row cannot be understood.
     update_key(key_id: &KeyId, changes: KeyChanges) -> Option<KeyRecord>;
-    /// A new current secret. The one before works for `grace` more; none: it ends now, and with it all earlier ones.
-    /// `None`: there is no such key.
+    /// A secret that works beside the current one until then, if that one is still from before `secret_before`. False: it is not,
+    /// or the key is revoked or gone, and nothing changed.
+    offer_secret(key_id: &KeyId, hash: KeyHash, valid_until: Timestamp, secret_before: Timestamp) -> bool;
+    /// A new current secret, be it one that was offered. The one before works for `grace` more; none: it ends now, and with it all
+    /// earlier ones. `None`: there is no such key.
     ///
     /// # Errors
     /// As [`update_key`](Self::update_key).

@@ -116,7 +116,7 @@ pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Params(filter): P
     }
     let good_at = filter.active.then(clock::now);
     let after = filter.after.map(KeyId::from);
-    let asked = KeyFilter { user_id, good_at, after, most: filter.limit, created_before: None };
+    let asked = KeyFilter { user_id, good_at, after, most: filter.limit, ..KeyFilter::default() };
     let listing = keyring::list(&api.store, &asked).await?;
     listing.unreadable.iter().for_each(|error| tracing::warn!(%error, "a key could not be listed"));
     let rows: Vec<_> = listing.keys.iter().map(row).collect();

@@ -5,13 +5,16 @@ use std::time::Duration;
 use crate::model::key_record::{KeyRecord, Standing};
 use crate::model::timestamp::Timestamp;
 use crate::store::testing::{NOW, Place, add_key, hash, hold_on_every_store, record, secret};
-use crate::store::{KeyChanges, Store, StoreError, Update};
+use crate::store::{KeyChanges, KeyFilter, Store, StoreError, Update};
 
 hold_on_every_store! {
     an_id_or_a_hash_that_is_there_already_is_refused,
     after_a_rotation_both_secrets_work_until_the_grace_is_over,
     a_rotation_without_grace_ends_every_earlier_secret_at_once,
     a_rotation_forgets_secrets_whose_grace_is_over_and_keeps_the_others,
+    a_secret_on_offer_works_beside_the_current_one_and_changes_nothing_else,
+    an_offer_that_becomes_the_current_secret_has_no_end_any_more,
+    nothing_is_offered_for_a_key_that_is_not_due_any_more,
     a_revocation_ends_every_secret_for_good,
     a_second_revocation_keeps_the_time_of_the_first,
     an_update_sets_what_it_names_and_nothing_else,
@@ -60,6 +63,40 @@ async fn a_rotation_forgets_secrets_whose_grace_is_over_and_keeps_the_others(_: 
     store.rotate_key(&id, secret("fourth"), DAY, NOW.plus(DAY)).await.unwrap();
     assert_eq!(standing(&store, "first", NOW).await, None);
     assert_eq!(standing(&store, "second", NOW.plus(DAY)).await, Some(Standing::Good));
+}
+
+async fn a_secret_on_offer_works_beside_the_current_one_and_changes_nothing_else(_: Place, store: Store) {
+    let id = add_key(&store, "old").await;
+    assert!(store.offer_secret(&id, hash("new"), NOW.plus(DAY), NOW.plus(DAY)).await.unwrap());
+    assert_eq!(standing(&store, "new", NOW).await, Some(Standing::Good));
+    assert_eq!(standing(&store, "new", NOW.plus(DAY)).await, Some(Standing::Expired));
+    assert_eq!(standing(&store, "old", NOW.plus(DAY * 400)).await, Some(Standing::Good));
+    assert_eq!(store.get_key(&id).await.unwrap(), Some(record("old")));
+    let due = KeyFilter { secret_before: Some(NOW.plus(DAY)), ..KeyFilter::default() };
+    assert_eq!(store.list_keys(&due).await.unwrap().keys, [record("old")], "it is due as before");
+}
+
+async fn an_offer_that_becomes_the_current_secret_has_no_end_any_more(_: Place, store: Store) {
+    for grace in [DAY, Duration::ZERO] {
+        let [old, new] = [format!("old {grace:?}"), format!("new {grace:?}")];
+        let id = add_key(&store, &old).await;
+        assert!(store.offer_secret(&id, hash(&new), NOW.plus(DAY * 8), NOW.plus(DAY)).await.unwrap());
+        store.rotate_key(&id, secret(&new), grace, NOW).await.unwrap().unwrap();
+        assert_eq!(standing(&store, &new, NOW.plus(DAY * 400)).await, Some(Standing::Good));
+        assert_ne!(standing(&store, &old, NOW.plus(grace)).await, Some(Standing::Good));
+    }
+}
+
+async fn nothing_is_offered_for_a_key_that_is_not_due_any_more(_: Place, store: Store) {
+    let [rotated, revoked] = [add_key(&store, "rotated").await, add_key(&store, "revoked").await];
+    store.rotate_key(&rotated, secret("newer"), DAY, NOW).await.unwrap();
+    store.revoke_key(&revoked, NOW).await.unwrap();
+    // Long before whatever time it is now: that of the rotation is noted by the store's own clock.
+    let before = Timestamp::from_secs(1_000_000_000);
+    for (id, secret_before) in [(&rotated, before), (&revoked, NOW.plus(DAY)), (&"nobody".into(), NOW.plus(DAY))] {
+        assert!(!store.offer_secret(id, hash("offered"), NOW.plus(DAY), secret_before).await.unwrap(), "{id}");
+    }
+    assert_eq!(standing(&store, "offered", NOW).await, None);
 }
 
 async fn a_revocation_ends_every_secret_for_good(place: Place, store: Store) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::address::IpNetSet;
 use crate::model::key_record::{FoundKey, KeyRecord};
+use crate::model::timestamp::Timestamp;
 use crate::store::testing::{NOW, Place, add_key, hash, hold_on_every_store, record, secret};
 use crate::store::{KeyFilter, KeyListing, Store, StoreError};
 
@@ -11,6 +12,7 @@ hold_on_every_store! {
     a_key_reads_back_as_it_was_written,
     a_row_that_cannot_be_understood_is_an_error_for_its_key_and_hides_no_other,
     a_listing_has_the_oldest_first_and_only_what_was_asked_for,
+    the_age_of_a_secret_counts_from_its_rotation_whoever_made_it,
     page_by_page_a_listing_has_every_row_once,
     a_secret_from_elsewhere_is_known_as_foreign_even_when_it_was_rotated_out,
 }
@@ -66,6 +68,27 @@ async fn a_listing_has_the_oldest_first_and_only_what_was_asked_for(_: Place, st
     assert_eq!(ids(store.list_keys(&good).await.unwrap()), ["bobs", "newest"]);
     assert_eq!(ids(store.list_keys(&bobs).await.unwrap()), ["bobs"]);
     assert_eq!(ids(store.list_keys(&old).await.unwrap()), ["bobs", "expired"]);
+}
+
+async fn the_age_of_a_secret_counts_from_its_rotation_whoever_made_it(place: Place, store: Store) {
+    // The store notes a rotation by its own clock, which stands somewhere after 2001.
+    let [created_at, in_2001] = [1_000_000, 1_000_000_000].map(Timestamp::from_secs);
+    for key_id in ["kept", "renamed", "rotated", "by_hand"] {
+        store.insert_key(hash(key_id), KeyRecord { created_at, ..record(key_id) }).await.unwrap();
+    }
+    store.rotate_key(&"rotated".into(), secret("new"), DAY, NOW).await.unwrap();
+    place.sql(&format!("UPDATE api_keys SET key_hash = '{}' WHERE key_id = 'by_hand'", hash("newer").to_hex()));
+    place.sql("UPDATE api_keys SET name = 'other', key_hash = key_hash WHERE key_id = 'renamed'");
+    let due = KeyFilter { secret_before: Some(in_2001), ..KeyFilter::default() };
+    let ids = |listing: KeyListing| listing.keys.iter().map(|key| key.key_id.to_string()).collect::<Vec<_>>();
+    assert_eq!(ids(store.list_keys(&due).await.unwrap()), ["kept", "renamed"]);
+
+    place.sql("UPDATE api_keys SET rotated_at = '2001-02-03T04:05:06Z' WHERE key_id = 'rotated'");
+    for (second, ids_then) in [(6, vec!["kept", "renamed"]), (7, vec!["kept", "renamed", "rotated"])] {
+        let before = Timestamp::parse(&format!("2001-02-03T04:05:0{second}Z"));
+        let due = KeyFilter { secret_before: before, ..KeyFilter::default() };
+        assert_eq!(ids(store.list_keys(&due).await.unwrap()), ids_then);
+    }
 }
 
 async fn page_by_page_a_listing_has_every_row_once(place: Place, store: Store) {

@@ -33,6 +33,25 @@ impl PostgresStore {
         .await
     }
 
+    pub async fn offer_secret(
+        &self,
+        key_id: &KeyId,
+        hash: KeyHash,
+        valid_until: Timestamp,
+        secret_before: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let sql = format!(
+            "INSERT INTO api_key_previous_secrets (key_hash, key_id, valid_until, minted) SELECT $2, k.key_id, $3, TRUE \
+             FROM api_keys k WHERE k.key_id = $1 AND k.revoked_at IS NULL AND {} < $4",
+            record::SECRET_SINCE
+        );
+        self.change(async |transaction| {
+            let (until, before) = (instant(valid_until), instant(secret_before));
+            Ok(transaction.execute(&sql, &[&key_id.as_str(), &hash.to_hex(), &until, &before]).await? > 0)
+        })
+        .await
+    }
+
     pub async fn rotate_key(
         &self,
         key_id: &KeyId,
@@ -80,6 +99,8 @@ async fn rotate(
                     SELECT key_hash, key_id, $2, minted FROM api_keys WHERE key_id = $1";
         transaction.execute(keep, &[&key_id.as_str(), &instant(end)]).await?;
     }
+    let no_longer_offered = "DELETE FROM api_key_previous_secrets WHERE key_hash = $1";
+    transaction.execute(no_longer_offered, &[&secret.hash.to_hex()]).await?;
     let replace = "UPDATE api_keys SET key_hash = $2, key_prefix = $3, minted = TRUE WHERE key_id = $1";
     transaction.execute(replace, &[&key_id.as_str(), &secret.hash.to_hex(), &secret.prefix]).await?;
     let record = KeyRecord { key_prefix: secret.prefix.clone(), ..record };

@@ -1,6 +1,7 @@
 //! Keys looked up and listed.
 
 use deadpool_postgres::GenericClient;
+use tokio_postgres::types::ToSql;
 
 use super::errors::Failure;
 use super::pool::PostgresStore;
@@ -46,16 +47,18 @@ impl PostgresStore {
             "SELECT {} FROM api_keys k WHERE ($1::text IS NULL OR k.user_id = $1) \
              AND ($2::timestamptz IS NULL OR k.is_active AND k.revoked_at IS NULL AND coalesce(k.expires_at > $2, TRUE)) \
              AND ($3::timestamptz IS NULL OR k.created_at < $3) AND ($4::text IS NULL OR (k.created_at, k.key_id) > \
-             (SELECT a.created_at, a.key_id FROM api_keys a WHERE a.key_id = $4)) ORDER BY k.created_at, k.key_id LIMIT $5",
-            record::COLUMNS
+             (SELECT a.created_at, a.key_id FROM api_keys a WHERE a.key_id = $4)) \
+             AND ($6::timestamptz IS NULL OR {} < $6) ORDER BY k.created_at, k.key_id LIMIT $5",
+            record::COLUMNS,
+            record::SECRET_SINCE
         );
         let user_id = filter.user_id.as_ref().map(UserId::as_str);
         let (good_at, created_before) = (filter.good_at.map(instant), filter.created_before.map(instant));
         let after = filter.after.as_ref().map(KeyId::as_str);
         let most = filter.most.map(|most| i64::try_from(most).unwrap_or(i64::MAX));
-        let rows =
-            self.report(async |client| Ok(client.query(&sql, &[&user_id, &good_at, &created_before, &after, &most]).await?));
-        let rows = rows.await?;
+        let secret_before = filter.secret_before.map(instant);
+        let wanted: [&(dyn ToSql + Sync); 6] = [&user_id, &good_at, &created_before, &after, &most, &secret_before];
+        let rows = self.report(async |client| Ok(client.query(&sql, &wanted).await?)).await?;
         let is_full = filter.most == Some(rows.len());
         let last = rows.last().filter(|_| is_full).map(|row| row.get::<_, String>("key_id").into());
         let mut listing = KeyListing { last, ..KeyListing::default() };

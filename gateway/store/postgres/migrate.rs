@@ -15,12 +15,20 @@ use crate::store::migrations::{self, Migration, Recorded, is_recorded};
 use crate::store::{MigrationStatus, StoreError};
 
 /// In order. A new one is a pair of files and an entry here.
-static MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "api_keys",
-    up: include_str!("../../../sql/postgres/0001_api_keys.up.sql"),
-    down: include_str!("../../../sql/postgres/0001_api_keys.down.sql"),
-}];
+static MIGRATIONS: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "api_keys",
+        up: include_str!("../../../sql/postgres/0001_api_keys.up.sql"),
+        down: include_str!("../../../sql/postgres/0001_api_keys.down.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "rotated_at",
+        up: include_str!("../../../sql/postgres/0002_rotated_at.up.sql"),
+        down: include_str!("../../../sql/postgres/0002_rotated_at.down.sql"),
+    },
+];
 
 /// Held by whoever migrates, until the end of the transaction. The number means nothing to anybody else.
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(7305808869)";
@@ -176,12 +184,12 @@ mod tests {
         let store = postgres_store(&database.url());
         let nothing = store.migration_status().await.unwrap();
         assert_eq!((nothing.migrations[0].applied_at, nothing.api_keys), (None, None));
-        assert_eq!(store.migrate_up().await.unwrap(), ["api_keys"]);
+        assert_eq!(store.migrate_up().await.unwrap(), ["api_keys", "rotated_at"]);
         assert_eq!(store.migrate_up().await.unwrap(), [""; 0]);
         let status = store.migration_status().await.unwrap();
         assert!(status.migrations[0].applied_at.is_some());
         assert_eq!((status.api_keys, status.api_key_usage), (Some(0), Some(0)));
-        assert_eq!(store.migrate_down().await.unwrap(), ["api_keys"]);
+        assert_eq!(store.migrate_down().await.unwrap(), ["rotated_at", "api_keys"]);
         assert_eq!(store.migrate_down().await.unwrap(), [""; 0]);
         assert_eq!(store.migration_status().await.unwrap(), nothing);
         let left = "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace) \
@@ -263,7 +271,9 @@ mod tests {
     #[tokio::test]
     async fn a_file_applied_by_hand_is_known() {
         let database = SHARED.database();
-        database.sql(MIGRATIONS[0].up);
+        for migration in &MIGRATIONS {
+            database.sql(migration.up);
+        }
         let store = postgres_store(&database.url());
         store.ensure_migrated().await.unwrap();
         assert_eq!(store.migrate_up().await.unwrap(), [""; 0]);

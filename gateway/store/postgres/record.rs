@@ -19,6 +19,9 @@ use crate::store::StoreError;
 pub(super) const COLUMNS: &str = "k.key_id, k.key_prefix, k.user_id, k.name, k.environment, k.created_at, k.expires_at, \
      k.last_used_at, k.is_active, k.revoked_at, k.rate_limit_per_hour, k.allowed_ips, k.scopes";
 
+/// When the current secret of `k` was made.
+pub(super) const SECRET_SINCE: &str = "coalesce(k.rotated_at, k.created_at)";
+
 /// # Errors
 /// [`StoreError::BadRecord`], naming the column.
 pub(super) fn read(row: &Row) -> Result<KeyRecord, StoreError> {

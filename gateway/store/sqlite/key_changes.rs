@@ -33,8 +33,31 @@ impl SqliteStore {
         self.durable(move |connection| update(connection, &key_id, changes)).await?.transpose()
     }
 
-    /// A new current secret. The one before works for `grace` more; none: it ends now, and with it all earlier ones.
-    /// `None`: there is no such key.
+    /// A secret that works beside the current one until then, if that one is still from before `secret_before`. False: it is not,
+    /// or the key is revoked or gone, and nothing changed.
+    pub async fn offer_secret(
+        &self,
+        key_id: &KeyId,
+        hash: KeyHash,
+        valid_until: Timestamp,
+        secret_before: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let sql = format!(
+            "INSERT INTO api_key_previous_secrets (key_hash, key_id, valid_until, minted) SELECT ?2, k.key_id, ?3, TRUE \
+             FROM api_keys k WHERE k.key_id = ?1 AND k.revoked_at IS NULL AND ({} < ?4) IS NOT FALSE",
+            record::SECRET_SINCE
+        );
+        let key_id = key_id.clone();
+        self.durable(move |connection| {
+            let until = valid_until.to_sql_text();
+            let offered = params![key_id.as_str(), hash.to_hex(), until, secret_before.to_sql_text()];
+            Ok(connection.prepare_cached(&sql)?.execute(offered)? > 0)
+        })
+        .await
+    }
+
+    /// A new current secret, be it one that was offered. The one before works for `grace` more; none: it ends now, and with it all
+    /// earlier ones. `None`: there is no such key.
     ///
     /// # Errors
     /// As [`update_key`](Self::update_key).
@@ -101,6 +124,8 @@ fn rotate(
                     SELECT key_hash, key_id, ?2, minted FROM api_keys WHERE key_id = ?1";
         transaction.prepare_cached(keep)?.execute(params![key_id.as_str(), end.to_sql_text()])?;
     }
+    let no_longer_offered = "DELETE FROM api_key_previous_secrets WHERE key_hash = ?1";
+    transaction.prepare_cached(no_longer_offered)?.execute([secret.hash.to_hex()])?;
     let replace = "UPDATE api_keys SET key_hash = ?2, key_prefix = ?3, minted = TRUE WHERE key_id = ?1";
     transaction.prepare_cached(replace)?.execute(params![key_id.as_str(), secret.hash.to_hex(), secret.prefix])?;
     transaction.commit()?;

@@ -1,12 +1,13 @@
 //! Keys looked up and listed.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::connections::SqliteStore;
 use super::record;
 use crate::model::ids::{KeyId, UserId};
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::{FoundKey, KeyRecord, Standing};
+use crate::model::timestamp::Timestamp;
 use crate::store::{KeyFilter, KeyListing, StoreError};
 
 impl SqliteStore {
@@ -56,18 +57,22 @@ pub(super) fn get(connection: &Connection, key_id: &KeyId) -> rusqlite::Result<R
     connection.prepare_cached(&sql)?.query_row([key_id.as_str()], |row| Ok(record::read(row))).optional()
 }
 
-/// The filter's times are compared here and not in SQL, as rows written by hand have them in several forms.
+/// The filter's times are compared here and not in SQL, as rows written by hand have them in several forms; but for the secret's,
+/// which is no part of a record. One that cannot be understood is old.
 fn list(connection: &Connection, filter: &KeyFilter) -> rusqlite::Result<KeyListing> {
     let sql = format!(
         "SELECT {} FROM api_keys k WHERE (?1 IS NULL OR k.user_id = ?1) AND (?2 IS NULL OR (k.created_at, k.key_id) > \
-         (SELECT a.created_at, a.key_id FROM api_keys a WHERE a.key_id = ?2)) ORDER BY k.created_at, k.key_id",
-        record::COLUMNS
+         (SELECT a.created_at, a.key_id FROM api_keys a WHERE a.key_id = ?2)) AND (?3 IS NULL OR ({} < ?3) IS NOT FALSE) \
+         ORDER BY k.created_at, k.key_id",
+        record::COLUMNS,
+        record::SECRET_SINCE
     );
     let mut listing = KeyListing::default();
     let mut statement = connection.prepare(&sql)?;
     let user_id = filter.user_id.as_ref().map(UserId::as_str);
     let after = filter.after.as_ref().map(KeyId::as_str);
-    for row in statement.query_map([user_id, after], |row| Ok((row.get("key_id")?, record::read(row))))? {
+    let secret_before = filter.secret_before.map(Timestamp::to_sql_text);
+    for row in statement.query_map(params![user_id, after, secret_before], |row| Ok((row.get("key_id")?, record::read(row))))? {
         let (key_id, read): (String, _) = row?;
         match read {
             Ok(key) if wanted(&key, filter) => listing.keys.push(key),

@@ -13,12 +13,20 @@ use crate::store::migrations::{self, Migration, Recorded, is_recorded};
 use crate::store::{MigrationStatus, StoreError};
 
 /// In order. A new one is a pair of files and an entry here.
-static MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "api_keys",
-    up: include_str!("../../../sql/sqlite/0001_api_keys.up.sql"),
-    down: include_str!("../../../sql/sqlite/0001_api_keys.down.sql"),
-}];
+static MIGRATIONS: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "api_keys",
+        up: include_str!("../../../sql/sqlite/0001_api_keys.up.sql"),
+        down: include_str!("../../../sql/sqlite/0001_api_keys.down.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "rotated_at",
+        up: include_str!("../../../sql/sqlite/0002_rotated_at.up.sql"),
+        down: include_str!("../../../sql/sqlite/0002_rotated_at.down.sql"),
+    },
+];
 
 impl SqliteStore {
     /// Makes the database and its tables if they are not there. Asks for no lock when there is nothing to do.
@@ -179,14 +187,14 @@ mod tests {
         assert_eq!((nothing.migrations[0].applied_at, nothing.api_keys), (None, None));
         assert!(!folder.file().exists(), "looking makes nothing");
 
-        assert_eq!(store.migrate_up().await.unwrap(), ["api_keys"]);
+        assert_eq!(store.migrate_up().await.unwrap(), ["api_keys", "rotated_at"]);
         assert_eq!(store.migrate_up().await.unwrap(), [""; 0]);
         assert_eq!(std::fs::metadata(folder.file()).unwrap().permissions().mode() & 0o777, 0o600);
         let status = store.migration_status().await.unwrap();
         assert!(status.migrations[0].applied_at.is_some());
         assert_eq!((status.api_keys, status.api_key_usage), (Some(0), Some(0)));
 
-        assert_eq!(store.migrate_down().await.unwrap(), ["api_keys"]);
+        assert_eq!(store.migrate_down().await.unwrap(), ["rotated_at", "api_keys"]);
         assert_eq!(store.migration_status().await.unwrap(), nothing);
         let left: u64 = folder
             .shell()
@@ -232,7 +240,7 @@ mod tests {
             .execute("UPDATE api_key_migrations SET oldest_binary = ?1 WHERE version = 7", [env!("CARGO_PKG_VERSION")])
             .unwrap();
         store.ensure_migrated().await.unwrap();
-        assert_eq!(store.migration_status().await.unwrap().migrations[1].name, "shards");
+        assert_eq!(store.migration_status().await.unwrap().migrations[2].name, "shards");
     }
 
     #[tokio::test]
@@ -249,7 +257,9 @@ mod tests {
     #[tokio::test]
     async fn a_file_applied_by_hand_is_known() {
         let folder = Folder::new();
-        folder.shell().execute_batch(MIGRATIONS[0].up).unwrap();
+        for migration in &MIGRATIONS {
+            folder.shell().execute_batch(migration.up).unwrap();
+        }
         assert_eq!(folder.store().migrate_up().await.unwrap(), [""; 0]);
     }
 

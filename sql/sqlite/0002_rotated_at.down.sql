@@ -1,0 +1,3 @@
+DROP TRIGGER api_keys_rotated;
+ALTER TABLE api_keys DROP COLUMN rotated_at;
+DELETE FROM api_key_migrations WHERE version = 2;
