@@ -32,8 +32,8 @@ pub enum Command {
     /// End a key for good, with every secret it has
     #[command(after_help = revoke::NOTES)]
     Revoke(revoke::RevokeArgs),
-    /// Give a key a new secret; its id, settings, count and usage stay
-    #[command(after_help = rotate::EXAMPLES)]
+    /// Give a key, or all that are due, a new secret; id, settings, count and usage stay
+    #[command(after_help = rotate::NOTES, override_usage = rotate::USAGE)]
     Rotate(rotate::RotateArgs),
 }
 

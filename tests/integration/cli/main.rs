@@ -7,5 +7,6 @@ mod failures;
 mod generated;
 mod keys;
 mod place;
+mod rotation;
 mod tables;
 mod usage;
