@@ -1,8 +1,11 @@
-//! The unit.
+//! The units.
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use hokusai_gateway::config::StoreUrl;
 use hokusai_gateway::units;
@@ -12,9 +15,11 @@ use crate::{AFTER_THE_DRAIN, configuration, read, succeed};
 
 const UNIT: &str = "deploy/systemd/hokusai-gateway.service";
 const SOCKET: &str = "deploy/systemd/hokusai-gateway.socket";
+const ROTATE: &str = "deploy/systemd/hokusai-gateway-rotate.service";
+const TIMER: &str = "deploy/systemd/hokusai-gateway-rotate.timer";
 const CONFIGURATION: &str = "deploy/systemd/gateway.toml";
 const STATE: &str = "/var/lib/hokusai-gateway";
-/// `systemd-analyze security` rates from 0, shut, to 10, open; the unit is rated 1.2 by systemd 252.
+/// `systemd-analyze security` rates from 0, shut, to 10, open; both units are rated 1.2 by systemd 252.
 const TENTHS_OF_EXPOSURE: &str = "15";
 
 #[test]
@@ -22,8 +27,8 @@ fn systemd_understands_every_line() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut verify = Command::new("systemd-analyze");
     verify.args(["verify", "--recursive-errors=no"]);
-    for (unit, name) in [(UNIT, "hokusai-gateway.service"), (SOCKET, "hokusai-gateway.socket")] {
-        let copy = folder.path().join(name);
+    for unit in [UNIT, SOCKET, ROTATE, TIMER] {
+        let copy = folder.path().join(Path::new(unit).file_name().expect("a file"));
         let installed = read(unit).replace("/usr/local/bin/hokusai-gateway", env!("CARGO_BIN_EXE_hokusai-gateway"));
         fs::write(&copy, installed).expect("the folder can be written to");
         verify.arg(copy);
@@ -48,9 +53,57 @@ fn a_reload_checks_the_file_that_is_served_first() {
 }
 
 #[test]
-fn the_unit_is_shut_but_for_what_the_gateway_needs() {
+fn the_units_are_shut_but_for_what_the_gateway_needs() {
     let threshold = format!("--threshold={TENTHS_OF_EXPOSURE}");
-    succeed(Command::new("systemd-analyze").args(["security", "--offline=yes", "--no-pager", &threshold, UNIT]));
+    for unit in [UNIT, ROTATE] {
+        succeed(Command::new("systemd-analyze").args(["security", "--offline=yes", "--no-pager", &threshold, unit]));
+    }
+}
+
+/// Both are shut alike, so that what is shut in one is not forgotten in the other.
+#[test]
+fn the_rotation_may_no_more_than_the_gateway() {
+    let shut = |unit: &str| {
+        let (_, settings) = unit.split_once("CapabilityBoundingSet=").expect("what is shut begins there");
+        settings.lines().map_while(|line| (!line.is_empty()).then(|| line.to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(shut(&read(ROTATE)), shut(&read(UNIT)));
+    for name in ["User", "Group", "StateDirectoryMode", "UMask", "LimitCORE"] {
+        assert_eq!(values(&read(ROTATE), name).next(), Some(setting(name)), "{name}");
+    }
+}
+
+/// The unit's own command, with its folder: a slip in it would show after 90 days.
+#[test]
+fn the_rotation_that_the_timer_starts_rotates_and_delivers() {
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let unit = read(ROTATE).replace("\\\n", "").replace(STATE, &state.path().to_string_lossy());
+    let configuration = state.path().join("gateway.toml");
+    fs::write(&configuration, read(CONFIGURATION).replace(STATE, &state.path().to_string_lossy())).expect("it can be written");
+    let unit = unit.replace("/etc/hokusai-gateway/gateway.toml", &configuration.to_string_lossy());
+    let command = values(&unit, "ExecStart").next().expect("it starts something");
+    let gateway = |args: &[&str]| succeed(Command::new(env!("CARGO_BIN_EXE_hokusai-gateway")).env_clear().args(args));
+    let path = configuration.to_string_lossy().into_owned();
+    gateway(&["keys", "create", "--config", &path, "--user", "ann", "--name", "ci"]);
+    let database = rusqlite::Connection::open(state.path().join("gateway.db")).expect("it is there");
+    database.execute_batch("UPDATE api_keys SET created_at = '2001-01-01 00:00:00.000'").expect("plain SQL works");
+
+    // As systemd makes the second folder of StateDirectory=.
+    let mode = u32::from_str_radix(setting("StateDirectoryMode"), 8).expect("a mode");
+    fs::DirBuilder::new().mode(mode).create(state.path().join("rotated")).expect("a folder can be made");
+    assert_eq!(values(&unit, "StateDirectory").next(), Some("hokusai-gateway hokusai-gateway/rotated"));
+    let says = gateway(&command.split_whitespace().skip(1).collect::<Vec<_>>());
+    assert!(says.contains("rotated, the one before works until"), "{says}");
+    assert_eq!(fs::read_dir(state.path().join("rotated")).expect("it can be listed").count(), 1);
+}
+
+#[test]
+fn the_timer_comes_round_before_an_undelivered_secret_ends_and_makes_up_for_what_it_missed() {
+    let timer = read(TIMER);
+    let value = |name| values(&timer, name).next().unwrap_or_else(|| panic!("the timer has no {name}"));
+    assert_eq!([value("OnCalendar"), value("Persistent")], ["daily", "yes"]);
+    assert!(units::parse_duration(value("RandomizedDelaySec")).is_ok_and(|delay| delay > Duration::ZERO));
+    assert_eq!(TIMER.strip_suffix("timer"), ROTATE.strip_suffix("service"), "one starts the other by its name");
 }
 
 #[test]
