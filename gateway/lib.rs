@@ -29,6 +29,7 @@ pub mod observe;
 pub mod redis;
 pub mod spool;
 // 2 custody
+pub mod audit;
 pub mod keyring;
 pub mod reports;
 pub mod store;

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::lookup::Lookup;
 use super::shared_cache::SharedCache;
+use crate::audit;
 use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::model::key_hash::KeyHash;
@@ -33,23 +34,24 @@ impl Watch {
     /// Runs until `tasks` stop. `first_word` is sent once the store was heard, or found to be away: what is looked up after
     /// that is not called into doubt by the start.
     pub async fn run(self, tasks: Tasks, first_word: oneshot::Sender<()>) {
-        let (keys_changed, changes_of_keys) = watch::channel(());
+        let (sender, changes) = watch::channel(());
         tokio::select! {
-            () = self.follow(&keys_changed, first_word) => {}
-            () = self.look_for_foreign_keys(changes_of_keys) => {}
+            () = self.follow(&sender, first_word) => {}
+            () = self.look_for_foreign_keys(changes.clone()) => {}
+            () = audit::keep_sealed(&self.store, changes) => {}
             () = self.hear_from_others() => {}
             () = tasks.stopping() => {}
         }
         let _ = self.store.forget_gateway(&self.gateway_id).await;
     }
 
-    async fn follow(&self, keys_changed: &watch::Sender<()>, first_word: oneshot::Sender<()>) {
+    async fn follow(&self, changed: &watch::Sender<()>, first_word: oneshot::Sender<()>) {
         let mut first_word = Some(first_word);
         let mut feed = ChangeFeed::new(&self.store, &self.gateway_id);
         loop {
             match feed.next().await {
                 Ok(news) => {
-                    self.apply(news, keys_changed);
+                    self.apply(news, changed);
                     self.set_up(true, None);
                     if let Some(shared) = &self.shared {
                         shared.forget_changed().await;
@@ -67,11 +69,11 @@ impl Watch {
         }
     }
 
-    fn apply(&self, news: News, keys_changed: &watch::Sender<()>) {
+    fn apply(&self, news: News, changed: &watch::Sender<()>) {
         if news.changes.iter().any(|change| !matches!(change, Change::Limit(_))) {
             self.lookup.set_foreign(true);
-            keys_changed.send_replace(());
         }
+        let is_any = !news.changes.is_empty();
         for change in news.changes {
             match change {
                 Change::Secret(hash) => {
@@ -92,6 +94,9 @@ impl Watch {
             }
         }
         self.lookup.in_contact(news.contact);
+        if is_any {
+            changed.send_replace(());
+        }
     }
 
     /// What gateways that reach the store tell through Redis.

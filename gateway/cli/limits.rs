@@ -29,8 +29,9 @@ pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
         Command::Show { key_id } => key_id,
         Command::Reset { key_id } => {
             keyring::show(&tools.store, &key_id).await?;
-            tools.authority().await.reset_hour(&key_id).await?;
+            tools.authority().await.reset_hour(&key_id, &tools.store).await?;
             info!(%key_id, "limit reset");
+            tools.seal_events().await;
             key_id
         }
     };

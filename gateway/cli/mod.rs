@@ -3,6 +3,7 @@
 //! What must stay true here: the answer of a command is all that stands on stdout, everything else goes to stderr; it exits
 //! 0 when it did what was asked, 1 when it could not, 2 when it was asked in a way that cannot be understood.
 
+mod audit;
 mod check;
 mod cleanup;
 mod completions;
@@ -98,6 +99,9 @@ enum Command {
     /// Show who uses the gateway
     #[command(subcommand)]
     Usage(usage::Command),
+    /// Show who changed which key, and check that this record is whole
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Say what would become of a request, step by step, spending nothing
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
@@ -126,6 +130,7 @@ impl CommandLine {
             Command::Keys(command) => Tools::open(common)?.run(async |tools| keys::run(command, tools).await),
             Command::Limits(command) => Tools::open(common)?.run(async |tools| limits::run(command, tools).await),
             Command::Usage(command) => Tools::open(common)?.run(async |tools| usage::run(command, tools).await),
+            Command::Audit(command) => Tools::open(common)?.run(async |tools| audit::run(command, tools).await),
             Command::Explain(args) => Tools::open(common)?.run(async |tools| explain::run(&args, tools).await),
             Command::Completions(args) => completions::run(&args, common),
             Command::Man(args) => man::run(&args, common),

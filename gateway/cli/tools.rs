@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::Common;
 use super::failure::Advice;
 use super::output::Output;
+use crate::audit;
 use crate::config::{self, Config};
 use crate::drain::Tasks;
 use crate::limits::Authority;
+use crate::model::audit_event::{Actor, Via};
 use crate::observe::logging::{Console, Logging};
 use crate::redis::Redis;
 use crate::store::Store;
@@ -31,7 +33,7 @@ impl Tools {
             None => config::without_file(Path::new("."), &environment)?,
         };
         let logging = Logging::start(&config.log, Console::Quiet, common.log_file.as_deref())?;
-        let store = Store::open(&config.store);
+        let store = Store::open(&config.store).acting_as(operator());
         Ok(Self { config, store, output: Output::new(common.json), _logging: logging })
     }
 
@@ -44,9 +46,27 @@ impl Tools {
         Authority::new(self.store.clone(), redis)
     }
 
+    /// After a change of keys: it has its place in the chain of events then. What fails here is done by a gateway later.
+    pub async fn seal_events(&self) {
+        if let Err(error) = audit::seal(&self.store).await {
+            tracing::warn!(%error, "the change waits for its place in the chain of events");
+        }
+    }
+
     pub fn run(&self, command: impl AsyncFnOnce(&Self) -> anyhow::Result<()>) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command(self))
     }
+}
+
+/// Who types the command, and where.
+fn operator() -> Actor {
+    let user = whoami::username().unwrap_or_else(|_| "unknown".to_owned());
+    // Else everybody would be root.
+    let name = match environment("SUDO_USER") {
+        Some(behind) if behind != user => format!("{behind} as {user}"),
+        _ => user,
+    };
+    Actor::new(&name, Via::Command, whoami::hostname().ok().as_deref())
 }
 
 /// For commands that need a file.

@@ -50,12 +50,12 @@ impl Authority {
         }
     }
 
-    /// Starts the current hour of a key anew, on every gateway: every lease is void.
-    pub async fn reset_hour(&self, key_id: &KeyId) -> Result<(), AuthorityError> {
+    /// Starts the current hour of a key anew, on every gateway: every lease is void. `store` is ours, as who does it.
+    pub async fn reset_hour(&self, key_id: &KeyId, store: &Store) -> Result<(), AuthorityError> {
         if let Some(hours) = &self.redis {
             hours.reset_hour(key_id).await?;
         }
-        Ok(self.store.reset_hour(key_id).await?)
+        Ok(store.reset_hour(key_id).await?)
     }
 
     /// Takes back what the request returns, then grants what the hour allows.

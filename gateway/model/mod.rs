@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod api_key;
+pub mod audit_event;
 pub mod ids;
 pub mod key_hash;
 pub mod key_record;

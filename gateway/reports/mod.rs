@@ -1,5 +1,6 @@
 //! What is told of keys and their use: asked of the store, and in the form that commands print as JSON and the admin API answers.
 
+pub mod audit;
 pub mod breakdown;
 pub mod hour;
 pub mod series;

@@ -1,5 +1,6 @@
 //! Where keys, counts and usage are kept. The words here are the same for every kind of store.
 
+mod events;
 mod feed;
 #[cfg(test)]
 mod guarantees;
@@ -19,6 +20,7 @@ use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
 
+pub use events::{EventFilter, Link, ListedEvent};
 pub use feed::{Change, ChangeFeed, News};
 pub use questions::Store;
 pub use usage_reports::{AddressUsage, EndpointUsage, StatusUsage, UsageBreakdown, UsageFilter, UsageRow, UsageStep, UsageSums};

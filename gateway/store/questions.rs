@@ -8,10 +8,11 @@ use tokio::sync::mpsc;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::{
-    GatewayReport, JournalPosition, KeyChanges, KeyFilter, KeyListing, KeyUsage, MigrationStatus, NewSecret, Rotated, StoreError,
-    UsageBreakdown, UsageFilter, UsageRow, UsageStep,
+    EventFilter, GatewayReport, JournalPosition, KeyChanges, KeyFilter, KeyListing, KeyUsage, Link, ListedEvent, MigrationStatus,
+    NewSecret, Rotated, StoreError, UsageBreakdown, UsageFilter, UsageRow, UsageStep,
 };
 use crate::config::{self, StoreUrl};
+use crate::model::audit_event::{Actor, Seal};
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::{FoundKey, KeyRecord};
@@ -32,6 +33,15 @@ impl Store {
         match &config.url {
             StoreUrl::Sqlite(file) => Self::Sqlite(SqliteStore::new(file, config.pool_size, config.timeout)),
             StoreUrl::Postgres(url) => Self::Postgres(PostgresStore::new(url, config)),
+        }
+    }
+
+    /// The same store: what is changed of keys through it is noted as done by `actor`.
+    #[must_use]
+    pub fn acting_as(&self, actor: Actor) -> Self {
+        match self {
+            Self::Sqlite(store) => Self::Sqlite(store.acting_as(actor)),
+            Self::Postgres(store) => Self::Postgres(store.acting_as(&actor)),
         }
     }
 }
@@ -127,8 +137,20 @@ questions! {
     leases_of(spool_id: &str) -> Vec<(KeyId, Grant)>;
     /// Requests admitted in the hour that contains `now`, as far as gateways have told.
     hour_usage(key_id: &KeyId, now: Timestamp) -> u64;
-    /// Starts the current hour of a key anew: every lease is void, and gateways are told.
+    /// Starts the current hour of a key anew: every lease is void, gateways are told, and it is noted as an event.
     reset_hour(key_id: &KeyId) -> ();
+}
+
+// What was changed of keys, and by whom
+questions! {
+    /// Puts events that are not in the chain yet at its end, some at once. Returns their seals: none, when all are there.
+    seal_events() -> Vec<Seal>;
+    /// The newest first.
+    list_events(filter: &EventFilter) -> Vec<ListedEvent>;
+    /// The chain from behind that position on, at most so many links.
+    chain_after(position: u64, most: usize) -> Vec<Link>;
+    /// How many events are not in the chain: those that wait for it, and those that do not even that.
+    unsealed_events() -> (u64, u64);
 }
 
 // Gateways

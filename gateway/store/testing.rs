@@ -59,6 +59,28 @@ impl Place {
         }
     }
 
+    /// What the database says to a statement that it does not carry out.
+    pub fn refuses(&self, statement: &str) -> String {
+        match self {
+            Self::Sqlite(folder) => folder.shell().execute_batch(statement).unwrap_err().to_string(),
+            Self::Postgres(database) => database.refuses(statement),
+        }
+    }
+
+    /// As the owner of the tables who stops at nothing.
+    pub fn tamper(&self, statements: &str) {
+        match self {
+            Self::Sqlite(folder) => {
+                let shell = folder.shell();
+                let triggers = "SELECT group_concat('DROP TRIGGER ' || name, ';') FROM sqlite_schema \
+                                WHERE type = 'trigger' AND name LIKE 'api_key_event%_are_%'";
+                let drop: Option<String> = shell.query_row(triggers, [], |row| row.get(0)).unwrap();
+                shell.execute_batch(&format!("{};{statements}", drop.unwrap_or_default())).unwrap();
+            }
+            Self::Postgres(database) => drop(database.sql(&format!("SET session_replication_role = replica; {statements}"))),
+        }
+    }
+
     /// As somebody types it into the shell of the database.
     pub fn sql(&self, statements: &str) {
         match self {

@@ -5,6 +5,7 @@ mod support;
 
 mod admin_api;
 mod admin_reports;
+mod audit;
 mod authentication;
 mod changes;
 mod client_address;

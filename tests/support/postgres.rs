@@ -142,14 +142,20 @@ impl Server {
     /// # Panics
     /// When one fails.
     pub fn psql(&self, database: &str, statements: &str) -> String {
+        self.try_psql(database, statements).unwrap_or_else(|says| panic!("{statements}: {says}"))
+    }
+
+    /// Else what the server says.
+    fn try_psql(&self, database: &str, statements: &str) -> Result<String, String> {
         let output = Command::new(self.bin.join("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres"])
             .args(["-p", &self.port.to_string(), "-d", database, "-c", statements])
             .output()
             .expect("psql starts");
-        let says = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{statements}: {says}");
-        String::from_utf8(output.stdout).expect("the answer is text").trim_end().to_owned()
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout).expect("the answer is text").trim_end().to_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
     }
 
     /// As a machine that lost its power: every process is killed at once.
@@ -278,6 +284,11 @@ impl Database<'_> {
     /// As [`Server::psql`].
     pub fn sql(&self, statements: &str) -> String {
         self.server.psql(&self.name, statements)
+    }
+
+    /// What the server says to a statement that it does not carry out.
+    pub fn refuses(&self, statement: &str) -> String {
+        self.server.try_psql(&self.name, statement).expect_err("it is refused")
     }
 }
 

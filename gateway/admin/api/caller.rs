@@ -17,18 +17,33 @@ use crate::client_address::{client_address, is_trusted};
 use crate::clock::Moment;
 use crate::config::{Accept, Config};
 use crate::model::address::PeerAddr;
+use crate::model::audit_event::{Actor, Via};
+use crate::model::key_hash::KeyHash;
+use crate::model::key_record::KeyRecord;
+use crate::store::Store;
 
 /// Where a credential is looked for.
 pub const SOURCES: Accept = Accept { bearer: true, apikey: true, x_api_key: true, query: false };
 
-pub enum Caller {
-    Admin,
-    /// With the key that says so, which is good now and from this address.
-    Owner(Arc<KnownKey>),
+pub struct Caller {
+    owner: Option<Arc<KnownKey>>,
+    actor: Actor,
+}
+
+impl Caller {
+    /// The key by which an owner calls, which is good now and from this address; `None`: it is an administrator.
+    pub fn owner(&self) -> Option<&KeyRecord> {
+        self.owner.as_ref().map(|key| &key.key.record)
+    }
+
+    /// The store, to change something as this caller.
+    pub fn store(&self, api: &Api) -> Store {
+        api.store.acting_as(self.actor.clone())
+    }
 }
 
 /// An administrator; anybody else is refused.
-pub struct Admin;
+pub struct Admin(pub Caller);
 
 /// An administrator, or a peer in a trusted network.
 pub struct Trusted;
@@ -39,12 +54,15 @@ impl FromRequestParts<Arc<Api>> for Caller {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
         let config = api.config.load_full();
         let presented = extract::find(&parts.headers, None, SOURCES, &config.keys.prefix);
-        if is_admin(&presented, &config) {
-            return Ok(Self::Admin);
-        }
         let client = client_address(peer(parts), &parts.headers, &config.client_address);
-        let key = authenticate(presented, client, Moment::now(), &api.lookup).await;
-        key.map(Self::Owner).map_err(Problem::from)
+        let acting = |name: &str| Actor::new(name, Via::Api, client.map(|client| client.to_string()).as_deref());
+        if let Some(token) = admin_token(&presented, &config) {
+            // Enough of its hash to tell one token from another, and too little to try guesses against.
+            return Ok(Self { owner: None, actor: acting(&format!("admin token {}", &token.to_hex()[..6])) });
+        }
+        let key = authenticate(presented, client, Moment::now(), &api.lookup).await?;
+        let actor = acting(&format!("{} with {}", key.key.record.user_id, key.key.record.key_id));
+        Ok(Self { owner: Some(key), actor })
     }
 }
 
@@ -52,10 +70,11 @@ impl FromRequestParts<Arc<Api>> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        match Caller::from_request_parts(parts, api).await? {
-            Caller::Admin => Ok(Self),
-            Caller::Owner(_) => Err(Problem::Forbidden),
+        let caller = Caller::from_request_parts(parts, api).await?;
+        if caller.owner().is_some() {
+            return Err(Problem::Forbidden);
         }
+        Ok(Self(caller))
     }
 }
 
@@ -66,14 +85,14 @@ impl FromRequestParts<Arc<Api>> for Trusted {
         if is_trusted(peer(parts).ip(), &api.config.load().client_address) {
             return Ok(Self);
         }
-        Admin::from_request_parts(parts, api).await.map(|Admin| Self)
+        Admin::from_request_parts(parts, api).await.map(|_| Self)
     }
 }
 
 /// Every token is compared, so that the time tells nothing of which.
-fn is_admin(presented: &Presented, config: &Config) -> bool {
-    let Presented::One { hash, .. } = presented else { return false };
-    config.admin.tokens.iter().fold(false, |found, token| found | token.matches(hash))
+fn admin_token<'a>(presented: &Presented, config: &'a Config) -> Option<&'a KeyHash> {
+    let Presented::One { hash, .. } = presented else { return None };
+    config.admin.tokens.iter().fold(None, |found, token| if token.matches(hash) { Some(token) } else { found })
 }
 
 fn peer(parts: &Parts) -> PeerAddr {

@@ -86,10 +86,10 @@ pub struct Rotation {
     security(("token" = [])),
     responses((status = 201, description = "the key, with its text", body = WithSecret<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
-pub async fn create(_: Admin, State(api): State<Arc<Api>>, Body(wanted): Body<Wanted>) -> Result<Response, Problem> {
+pub async fn create(Admin(caller): Admin, State(api): State<Arc<Api>>, Body(wanted): Body<Wanted>) -> Result<Response, Problem> {
     let config = api.config.load_full();
     let wanted = wanted.into_key(&config)?;
-    let created = keyring::create(&api.store, &config.keys.prefix, wanted, clock::now()).await?;
+    let created = keyring::create(&caller.store(&api), &config.keys.prefix, wanted, clock::now()).await?;
     tracing::info!(key_id = %created.record.key_id, user_id = %created.record.user_id, "key created by the admin API");
     let answer = WithSecret { api_key: created.key.expose(), shown: Shown::of(&created.record) };
     Ok((StatusCode::CREATED, Json(answer)).into_response())
@@ -107,10 +107,7 @@ pub async fn create(_: Admin, State(api): State<Arc<Api>>, Body(wanted): Body<Wa
 )]
 pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Params(filter): Params<Filter>) -> Result<Response, Problem> {
     let asked_for = filter.user_id.filter(|user| !user.is_empty()).map(UserId::from);
-    let user_id = match caller {
-        Caller::Admin => asked_for,
-        Caller::Owner(key) => Some(key.key.record.user_id.clone()),
-    };
+    let user_id = caller.owner().map(|key| key.user_id.clone()).or(asked_for);
     if filter.limit == Some(0) {
         return Err(Problem::Invalid("limit: it must be at least 1".to_owned()));
     }
@@ -152,9 +149,9 @@ pub async fn show(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Pat
 pub async fn of_caller(caller: &Caller, api: &Api, key_id: String) -> Result<KeyRecord, Problem> {
     let key_id = KeyId::from(key_id);
     let record = keyring::show(&api.store, &key_id).await?;
-    match caller {
-        Caller::Owner(key) if key.key.record.user_id != record.user_id => Err(KeyringError::NotFound(key_id).into()),
-        Caller::Admin | Caller::Owner(_) => Ok(record),
+    match caller.owner() {
+        Some(key) if key.user_id != record.user_id => Err(KeyringError::NotFound(key_id).into()),
+        _ => Ok(record),
     }
 }
 
@@ -170,13 +167,13 @@ pub async fn of_caller(caller: &Caller, api: &Api, key_id: String) -> Result<Key
     responses((status = 200, description = "the key", body = Listed<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn update(
-    _: Admin,
+    Admin(caller): Admin,
     State(api): State<Arc<Api>>,
     Path(key_id): Path<String>,
     Body(changes): Body<Changes>,
 ) -> Result<Response, Problem> {
     let key_id = KeyId::from(key_id);
-    let record = keyring::update(&api.store, &key_id, changes.into_changes()?, clock::now()).await?;
+    let record = keyring::update(&caller.store(&api), &key_id, changes.into_changes()?, clock::now()).await?;
     tracing::info!(%key_id, "key changed by the admin API");
     Ok(Json(Listed::of(&record)).into_response())
 }
@@ -192,12 +189,12 @@ pub async fn update(
     responses((status = 204, description = "it is revoked"), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn revoke(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<StatusCode, Problem> {
-    let key_id = match &caller {
+    let key_id = match caller.owner() {
         // Also one whose row cannot be understood.
-        Caller::Admin => KeyId::from(key_id),
-        Caller::Owner(_) => of_caller(&caller, &api, key_id).await?.key_id,
+        None => KeyId::from(key_id),
+        Some(_) => of_caller(&caller, &api, key_id).await?.key_id,
     };
-    keyring::revoke(&api.store, &key_id, clock::now()).await?;
+    keyring::revoke(&caller.store(&api), &key_id, clock::now()).await?;
     tracing::info!(%key_id, "key revoked by the admin API");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -220,16 +217,14 @@ pub async fn rotate(
     Body(rotation): Body<Rotation>,
 ) -> Result<Response, Problem> {
     let record = of_caller(&caller, &api, key_id).await?;
-    if let Caller::Owner(key) = &caller
-        && !key.key.record.covers(&record)
-    {
+    if caller.owner().is_some_and(|key| !key.covers(&record)) {
         return Err(Problem::Forbidden);
     }
     let key_id = record.key_id;
     let grace = rotation.grace.as_deref().map(parse_duration).transpose();
     let grace = grace.map_err(|error| Problem::Invalid(format!("grace: {error}")))?.unwrap_or(GRACE);
     let prefix = api.config.load().keys.prefix.clone();
-    let rotated = keyring::rotate(&api.store, &prefix, &key_id, grace, clock::now()).await?;
+    let rotated = keyring::rotate(&caller.store(&api), &prefix, &key_id, grace, clock::now()).await?;
     tracing::info!(%key_id, "key rotated by the admin API");
     let key = WithSecret { api_key: rotated.key.expose(), shown: Shown::of(&rotated.record) };
     let previous_valid_until = rotated.previous_valid_until.map(Timestamp::to_rfc3339);

@@ -35,11 +35,15 @@ pub async fn show(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Pat
     security(("token" = [])),
     responses((status = 200, description = "the hour", body = HourUsage), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
-pub async fn reset(_: Admin, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<Json<HourUsage>, Problem> {
-    let record = of_caller(&Caller::Admin, &api, key_id.clone()).await?;
-    api.limiter.authority().reset_hour(&record.key_id).await?;
+pub async fn reset(
+    Admin(caller): Admin,
+    State(api): State<Arc<Api>>,
+    Path(key_id): Path<String>,
+) -> Result<Json<HourUsage>, Problem> {
+    let record = of_caller(&caller, &api, key_id.clone()).await?;
+    api.limiter.authority().reset_hour(&record.key_id, &caller.store(&api)).await?;
     tracing::info!(%key_id, "limit reset by the admin API");
-    hour(&Caller::Admin, &api, key_id).await
+    hour(&caller, &api, key_id).await
 }
 
 async fn hour(caller: &Caller, api: &Api, key_id: String) -> Result<Json<HourUsage>, Problem> {

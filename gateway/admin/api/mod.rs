@@ -4,6 +4,7 @@
 
 #![allow(unused_qualifications, reason = "the macros that describe a call write paths out")]
 
+mod audit;
 mod body;
 mod caller;
 mod explain;
@@ -67,6 +68,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(keys::show, keys::update, keys::revoke))
         .routes(routes!(keys::rotate))
         .routes(routes!(explain::explain))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
         .routes(routes!(limits::show))
         .routes(routes!(limits::reset))
         .routes(routes!(reports::top))

@@ -191,7 +191,7 @@ async fn a_reset_admits_again_and_what_was_counted_before_is_not_told_again() {
         let place = Place::on(&server).await;
         let gateway = place.gateway().await;
         assert_eq!(admitted(&gateway.requests(2, 3).await).len(), 2);
-        place.authority().await.reset_hour(&KEY.into()).await.unwrap();
+        place.authority().await.reset_hour(&KEY.into(), &place.store).await.unwrap();
         gateway.limiter.reset(&KEY.into());
         assert_eq!(admitted(&gateway.requests(2, 3).await).len(), 2);
         gateway.limiter.round(Duration::ZERO).await;

@@ -1,6 +1,7 @@
 //! What every kind of store guarantees, proved on each.
 
 mod changes;
+mod events;
 mod gateways;
 mod key_changes;
 mod keys;

@@ -75,7 +75,7 @@ impl PostgresStore {
 
     pub async fn reset_hour(&self, key_id: &KeyId) -> Result<(), StoreError> {
         self.change(async |client| {
-            client.query_one("SELECT api_key_reset_hour($1)", &[&key_id.as_str()]).await?;
+            client.query_one("SELECT api_key_reset_hour($1), api_key_reset_noted($1)", &[&key_id.as_str()]).await?;
             Ok(())
         })
         .await

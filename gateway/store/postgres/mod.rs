@@ -1,6 +1,7 @@
 //! The shared store: a PostgreSQL database that several gateways ask.
 
 mod errors;
+mod events;
 mod feed;
 mod gateways;
 mod key_changes;

@@ -21,10 +21,12 @@ use futures_util::future;
 use tokio_postgres::error::SqlState;
 
 use super::errors::Failure;
+use super::events;
 use super::partitions::Partitions;
 use super::servers::Servers;
 use crate::clock;
 use crate::config::{self, PostgresUrl};
+use crate::model::audit_event::Actor;
 use crate::store::StoreError;
 
 /// The limit of questions over whole tables, migrations and reports: whoever asks them would rather wait.
@@ -43,6 +45,8 @@ pub struct PostgresStore {
     /// Where changes are listened for.
     pub(super) listen_url: Arc<PostgresUrl>,
     pub(super) listen_servers: Servers,
+    /// A statement that says who makes the changes, where it is known.
+    actor: Option<Arc<str>>,
 }
 
 impl PostgresStore {
@@ -55,7 +59,12 @@ impl PostgresStore {
         let listen_servers = if config.listen_url.is_some() { Servers::of(&listen_url, timeout) } else { servers.clone() };
         let manager = Manager::from_connect(url.connection.clone(), servers, recycle);
         let pool = Pool::builder(manager).max_size(config.pool_size.get()).build().expect("a pool without timeouts of its own");
-        Self { pool, timeout, partitions: Arc::default(), url, listen_url, listen_servers }
+        Self { pool, timeout, partitions: Arc::default(), url, listen_url, listen_servers, actor: None }
+    }
+
+    #[must_use]
+    pub fn acting_as(&self, actor: &Actor) -> Self {
+        Self { actor: Some(events::says_who(actor).into()), ..self.clone() }
     }
 
     /// One statement that changes nothing.
@@ -86,7 +95,7 @@ impl PostgresStore {
         question: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
         self.ask(limit, async |client| {
-            let begin = begin(limit);
+            let begin = begin(limit, self.actor.as_deref());
             let (started, answer) = future::join(client.batch_execute(&begin), question(client)).await;
             let answer = started.map_err(Failure::from).and(answer);
             match answer {
@@ -153,11 +162,12 @@ impl fmt::Debug for PostgresStore {
 }
 
 /// A lock is waited for half of the time, so that the server's word comes before our patience ends.
-fn begin(limit: Duration) -> String {
+fn begin(limit: Duration, says_who: Option<&str>) -> String {
     let (millis, for_a_lock) = (limit.as_millis(), (limit.as_millis() / 2).max(1));
     format!(
         "BEGIN; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {for_a_lock}; \
-         SET LOCAL idle_in_transaction_session_timeout = {millis}"
+         SET LOCAL idle_in_transaction_session_timeout = {millis}; {}",
+        says_who.unwrap_or_default()
     )
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::errors;
 use crate::clock;
+use crate::model::audit_event::Actor;
 use crate::store::StoreError;
 
 /// Questions that may wait for one kind of connection: more than can be answered in time, and a bound on memory while the disk
@@ -41,6 +42,8 @@ pub struct SqliteStore {
     readers: Sender<Question>,
     writer: Sender<Question>,
     durable_writer: Sender<Question>,
+    /// Who makes the changes, where it is known.
+    pub(super) actor: Option<Arc<Actor>>,
 }
 
 type Question = Box<dyn FnOnce(&mut Link) + Send>;
@@ -56,7 +59,13 @@ impl SqliteStore {
             durable_writer: start("store-durable", [link(Access::WriteDurably)]),
             file,
             timeout,
+            actor: None,
         }
+    }
+
+    #[must_use]
+    pub fn acting_as(&self, actor: Actor) -> Self {
+        Self { actor: Some(Arc::new(actor)), ..self.clone() }
     }
 
     pub fn file(&self) -> &Path {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Transaction, params};
 
 use super::connections::SqliteStore;
 use super::keys::{Row, get};
@@ -21,7 +21,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Refused`] when its id or its hash is there already.
     pub async fn insert_key(&self, hash: KeyHash, record: KeyRecord) -> Result<(), StoreError> {
-        self.durable(move |connection| record::insert(connection, &hash, &record).map(drop)).await
+        self.change(move |transaction| record::insert(transaction, &hash, &record).map(drop)).await
     }
 
     /// The record after the change; `None`: there is no such key.
@@ -30,7 +30,7 @@ impl SqliteStore {
     /// [`StoreError::Refused`] for a revoked key, [`StoreError::BadRecord`] when its row cannot be understood.
     pub async fn update_key(&self, key_id: &KeyId, changes: KeyChanges) -> Result<Option<KeyRecord>, StoreError> {
         let key_id = key_id.clone();
-        self.durable(move |connection| update(connection, &key_id, changes)).await?.transpose()
+        self.change(move |transaction| update(transaction, &key_id, changes)).await?.transpose()
     }
 
     /// A secret that works beside the current one until then, if that one is still from before `secret_before`. False: it is not,
@@ -48,10 +48,10 @@ impl SqliteStore {
             record::SECRET_SINCE
         );
         let key_id = key_id.clone();
-        self.durable(move |connection| {
+        self.change(move |transaction| {
             let until = valid_until.to_sql_text();
             let offered = params![key_id.as_str(), hash.to_hex(), until, secret_before.to_sql_text()];
-            Ok(connection.prepare_cached(&sql)?.execute(offered)? > 0)
+            Ok(transaction.prepare_cached(&sql)?.execute(offered)? > 0)
         })
         .await
     }
@@ -69,33 +69,31 @@ impl SqliteStore {
         now: Timestamp,
     ) -> Result<Option<Rotated>, StoreError> {
         let key_id = key_id.clone();
-        self.durable(move |connection| rotate(connection, &key_id, &secret, grace, now)).await?.transpose()
+        self.change(move |transaction| rotate(transaction, &key_id, &secret, grace, now)).await?.transpose()
     }
 
     /// Ends every secret of the key for good, also of one whose row cannot be understood. Again changes nothing.
     /// Returns whether there is such a key.
     pub async fn revoke_key(&self, key_id: &KeyId, now: Timestamp) -> Result<bool, StoreError> {
         let key_id = key_id.clone();
-        self.durable(move |connection| revoke(connection, &key_id, now)).await
+        self.change(move |transaction| revoke(transaction, &key_id, now)).await
     }
 
     /// Clears `is_active` of the keys that have expired. Returns how many they were.
     pub async fn deactivate_expired(&self, now: Timestamp) -> Result<usize, StoreError> {
         let sql = "UPDATE api_keys SET is_active = FALSE \
                    WHERE is_active AND strftime('%Y-%m-%d %H:%M:%f', expires_at) <= ?1";
-        self.overhaul(move |connection| connection.execute(sql, [now.to_sql_text()])).await
+        self.change_many(move |transaction| transaction.execute(sql, [now.to_sql_text()])).await
     }
 }
 
-fn update(connection: &mut Connection, key_id: &KeyId, changes: KeyChanges) -> rusqlite::Result<Row<KeyRecord>> {
-    let transaction = connection.transaction()?;
-    let mut record = match locked(&transaction, key_id)? {
+fn update(transaction: &Transaction<'_>, key_id: &KeyId, changes: KeyChanges) -> rusqlite::Result<Row<KeyRecord>> {
+    let mut record = match locked(transaction, key_id)? {
         Some(Ok(record)) => record,
         none_or_refusal => return Ok(none_or_refusal),
     };
     changes.apply_to(&mut record);
-    record::write_settings(&transaction, &record)?;
-    transaction.commit()?;
+    record::write_settings(transaction, &record)?;
     Ok(Some(Ok(record)))
 }
 
@@ -105,20 +103,19 @@ fn locked(transaction: &Transaction<'_>, key_id: &KeyId) -> rusqlite::Result<Row
 }
 
 fn rotate(
-    connection: &mut Connection,
+    transaction: &Transaction<'_>,
     key_id: &KeyId,
     secret: &NewSecret,
     grace: Duration,
     now: Timestamp,
 ) -> rusqlite::Result<Row<Rotated>> {
-    let transaction = connection.transaction()?;
-    let record = match locked(&transaction, key_id)? {
+    let record = match locked(transaction, key_id)? {
         Some(Ok(record)) => record,
         Some(Err(refusal)) => return Ok(Some(Err(refusal))),
         None => return Ok(None),
     };
     let previous_valid_until = (!grace.is_zero()).then(|| now.plus(grace));
-    end_previous_secrets(&transaction, key_id, previous_valid_until.map(|_| now))?;
+    end_previous_secrets(transaction, key_id, previous_valid_until.map(|_| now))?;
     if let Some(end) = previous_valid_until {
         let keep = "INSERT INTO api_key_previous_secrets (key_hash, key_id, valid_until, minted) \
                     SELECT key_hash, key_id, ?2, minted FROM api_keys WHERE key_id = ?1";
@@ -128,23 +125,20 @@ fn rotate(
     transaction.prepare_cached(no_longer_offered)?.execute([secret.hash.to_hex()])?;
     let replace = "UPDATE api_keys SET key_hash = ?2, key_prefix = ?3, minted = TRUE WHERE key_id = ?1";
     transaction.prepare_cached(replace)?.execute(params![key_id.as_str(), secret.hash.to_hex(), secret.prefix])?;
-    transaction.commit()?;
     let record = KeyRecord { key_prefix: secret.prefix.clone(), ..record };
     Ok(Some(Ok(Rotated { record, previous_valid_until })))
 }
 
 /// Those whose time is over at `now`, or, without one, all.
-fn end_previous_secrets(connection: &Connection, key_id: &KeyId, now: Option<Timestamp>) -> rusqlite::Result<usize> {
+fn end_previous_secrets(transaction: &Transaction<'_>, key_id: &KeyId, now: Option<Timestamp>) -> rusqlite::Result<usize> {
     let sql = "DELETE FROM api_key_previous_secrets \
                WHERE key_id = ?1 AND (?2 IS NULL OR strftime('%Y-%m-%d %H:%M:%f', valid_until) <= ?2)";
-    connection.prepare_cached(sql)?.execute(params![key_id.as_str(), now.map(Timestamp::to_sql_text)])
+    transaction.prepare_cached(sql)?.execute(params![key_id.as_str(), now.map(Timestamp::to_sql_text)])
 }
 
-fn revoke(connection: &mut Connection, key_id: &KeyId, now: Timestamp) -> rusqlite::Result<bool> {
-    let transaction = connection.transaction()?;
+fn revoke(transaction: &Transaction<'_>, key_id: &KeyId, now: Timestamp) -> rusqlite::Result<bool> {
     let sql = "UPDATE api_keys SET is_active = FALSE, revoked_at = coalesce(revoked_at, ?2) WHERE key_id = ?1";
     let found = transaction.prepare_cached(sql)?.execute(params![key_id.as_str(), now.to_sql_text()])? > 0;
-    end_previous_secrets(&transaction, key_id, None)?;
-    transaction.commit()?;
+    end_previous_secrets(transaction, key_id, None)?;
     Ok(found)
 }

@@ -70,13 +70,13 @@ impl SqliteStore {
         self.read(move |connection| hour_usage(connection, &key_id, HourWindow::containing(now))).await
     }
 
-    /// Starts the current hour of a key anew: every lease is void, and gateways are told.
+    /// Starts the current hour of a key anew: every lease is void, gateways are told, and it is noted as an event.
     pub async fn reset_hour(&self, key_id: &KeyId) -> Result<(), StoreError> {
         let key_id = key_id.clone();
-        self.durable(move |connection| {
-            let transaction = connection.transaction()?;
-            reset_hour(&transaction, &key_id, clock::now())?;
-            transaction.commit()
+        self.change(move |transaction| {
+            reset_hour(transaction, &key_id, clock::now())?;
+            let noted = "INSERT INTO api_key_event (action, key_id) VALUES ('limit_reset', ?1)";
+            transaction.execute(noted, [key_id.as_str()]).map(drop)
         })
         .await
     }

@@ -3,6 +3,7 @@
 mod changes;
 mod connections;
 mod errors;
+mod events;
 mod feed;
 mod gateways;
 mod key_changes;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, and the line says where")]
 
+mod audit;
 mod deliver;
 mod failures;
 mod generated;

@@ -1,0 +1,16 @@
+DROP TRIGGER api_keys_replacing;
+DROP TRIGGER api_keys_insert_noted;
+DROP TRIGGER api_keys_updating;
+DROP TRIGGER api_keys_update_noted;
+DROP TRIGGER api_keys_delete_noted;
+DROP TRIGGER api_key_previous_secrets_insert_noted;
+DROP TRIGGER api_key_previous_secrets_update_noted;
+DROP TRIGGER api_key_previous_secrets_delete_noted;
+DROP VIEW api_key_event;
+DROP VIEW api_keys_shown;
+DROP TABLE api_keys_before;
+DROP TABLE api_key_actor;
+DROP TABLE api_key_event_seals;
+DROP TABLE api_key_events_unsealed;
+DROP TABLE api_key_events;
+DELETE FROM api_key_migrations WHERE version = 3;
