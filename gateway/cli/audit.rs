@@ -86,11 +86,17 @@ fn in_words(events: &[ListedEvent]) -> String {
     }
     let row = |listed: &ListedEvent| {
         let event = Event::of(listed);
-        let from = event.origin.map_or_else(String::new, |origin| format!(" from {origin}"));
-        let who = format!("{} ({}{from})", event.actor, event.via);
-        [output::time(listed.event.at), event.action.to_owned(), event.key_id.to_owned(), who, event.changes()]
+        [output::time(listed.event.at), event.action.to_owned(), event.key_id.to_owned(), who(&event), event.changes()]
     };
     output::table(["WHEN (UTC)", "ACTION", "KEY ID", "WHO", "WHAT"], events.iter().map(row))
+}
+
+fn who(event: &Event<'_>) -> String {
+    match (event.actor == event.via, event.origin) {
+        (true, None) => event.actor.to_owned(),
+        (_, None) => format!("{} ({})", event.actor, event.via),
+        (_, Some(origin)) => format!("{} ({} from {origin})", event.actor, event.via),
+    }
 }
 
 fn found(verdict: &Verdict) -> String {

@@ -56,6 +56,19 @@ impl KeyRecord {
         }
     }
 
+    /// The same as long as nothing of the key is changed but when it was last used; 32 hex digits.
+    pub fn version(&self) -> String {
+        let Self { key_id, key_prefix, user_id, name, environment, created_at, expires_at, .. } = self;
+        let Self { is_active, revoked_at, rate_limit_per_hour, allowed_ips, scopes, .. } = self;
+        let millis = |instant: &Option<Timestamp>| instant.map(Timestamp::as_millis);
+        let identity = (key_id.as_str(), key_prefix, user_id.as_str(), name, environment.as_str(), created_at.as_millis());
+        let state = (millis(expires_at), is_active, millis(revoked_at), rate_limit_per_hour, allowed_ips.to_strings(), scopes);
+        let text = serde_json::to_vec(&(identity, state)).expect("texts and numbers are JSON");
+        let mut version = KeyHash::of(&text).to_hex();
+        version.truncate(32);
+        version
+    }
+
     /// All of those are needed.
     pub fn has_scopes(&self, needed: &[String]) -> bool {
         needed.iter().all(|scope| self.scopes.contains(scope))
@@ -115,6 +128,33 @@ mod tests {
         key.record.expires_at = Some(Timestamp::from_secs(100));
         assert_eq!(key.standing(Timestamp::from_millis(99_999)), Standing::Good);
         assert_eq!(key.standing(Timestamp::from_secs(100)), Standing::Expired);
+    }
+
+    #[test]
+    fn a_version_is_another_after_any_change_but_a_use() {
+        let version = |change: &dyn Fn(&mut KeyRecord)| {
+            let mut record = key().record;
+            change(&mut record);
+            record.version()
+        };
+        let first = version(&|_| {});
+        assert_eq!(version(&|key| key.last_used_at = Some(Timestamp::from_secs(1))), first);
+        let changes: [&dyn Fn(&mut KeyRecord); 10] = [
+            &|key| key.key_prefix.push('x'),
+            &|key| key.user_id = "v".into(),
+            &|key| key.name.push('x'),
+            &|key| key.environment = Environment::Test,
+            &|key| key.expires_at = Some(Timestamp::from_secs(1)),
+            &|key| key.is_active = false,
+            &|key| key.revoked_at = Some(Timestamp::from_secs(1)),
+            &|key| key.rate_limit_per_hour = None,
+            &|key| key.allowed_ips = IpNetSet::parse(&["10.0.0.0/8"]).unwrap(),
+            &|key| key.scopes = vec!["read".into()],
+        ];
+        let mut versions: Vec<String> = changes.into_iter().map(version).chain([first]).collect();
+        versions.sort();
+        versions.dedup();
+        assert_eq!(versions.len(), 11);
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub enum StoreError {
     /// A row that cannot be understood, as when somebody wrote a time or an address list by hand and mistyped it.
     #[error("api_keys row {key_id}: {says}")]
     BadRecord { key_id: String, says: String },
+    /// The key is not as whoever changes it has seen it.
+    #[error("key {0} was changed meanwhile; look at it again")]
+    Changed(KeyId),
     /// The change would break a rule of the tables (the message names it).
     #[error("{0}")]
     Refused(String),
@@ -80,6 +83,8 @@ pub enum Update<T> {
 /// A change of a key's settings; by default none.
 #[derive(Clone, Debug, Default)]
 pub struct KeyChanges {
+    /// Only if the key has one of these [versions](KeyRecord::version).
+    pub only_if: Option<Vec<String>>,
     pub user_id: Update<UserId>,
     pub name: Update<String>,
     /// `None`: never.
@@ -101,7 +106,12 @@ pub struct NewSecret {
 }
 
 impl KeyChanges {
-    fn apply_to(self, record: &mut KeyRecord) {
+    /// # Errors
+    /// [`StoreError::Changed`]
+    fn apply_to(self, record: &mut KeyRecord) -> Result<(), StoreError> {
+        if self.only_if.is_some_and(|versions| !versions.contains(&record.version())) {
+            return Err(StoreError::Changed(record.key_id.clone()));
+        }
         self.user_id.apply_to(&mut record.user_id);
         self.name.apply_to(&mut record.name);
         self.expires_at.apply_to(&mut record.expires_at);
@@ -109,6 +119,7 @@ impl KeyChanges {
         self.rate_limit_per_hour.apply_to(&mut record.rate_limit_per_hour);
         self.allowed_ips.apply_to(&mut record.allowed_ips);
         self.scopes.apply_to(&mut record.scopes);
+        Ok(())
     }
 }
 

@@ -81,7 +81,8 @@ questions! {
     /// The record after the change; `None`: there is no such key.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for a revoked key, [`StoreError::BadRecord`] when its row cannot be understood.
+    /// [`StoreError::Refused`] for a revoked key, [`StoreError::Changed`] for one that is not as it was seen,
+    /// [`StoreError::BadRecord`] when its row cannot be understood.
     update_key(key_id: &KeyId, changes: KeyChanges) -> Option<KeyRecord>;
     /// A secret that works beside the current one until then, if that one is still from before `secret_before`. False: it is not,
     /// or the key is revoked or gone, and nothing changed.

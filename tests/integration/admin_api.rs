@@ -299,3 +299,27 @@ fn a_store_that_cannot_be_asked_is_never_a_wrong_key() {
     database.execute_batch("ALTER TABLE gone RENAME TO api_keys").expect("plain SQL works");
     eventually("it is asked again", || validated(&gateway, &key, &json!({ "service_id": "s" })).status == 200);
 }
+
+#[test]
+fn a_change_is_made_of_what_the_caller_has_seen_or_not_at_all() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (key, id) = created(&gateway, &json!({"name": "n"}));
+    let path = format!("/keys/{id}");
+    let seen = call(&gateway, "GET", &path, &Value::Null).header("etag").expect("a version").to_owned();
+    assert_eq!(gateway.ask(&with_key("/", &key)).status, 200, "its use changes no version");
+    let rename = |name: &str, tag: &str| {
+        let request = Request::with_body("PATCH", &format!("/api/v1{path}"), json!({ "name": name }).to_string());
+        let request = request.header("Authorization", &format!("Bearer {TOKEN}")).header("If-Match", tag);
+        request.send_to(gateway.admin_address())
+    };
+    let changed = rename("first", &seen);
+    assert_eq!(changed.status, 200, "{changed:?}");
+    rename("second", &seen).expect(412, "precondition_failed");
+    rename("second", &format!("W/{}", changed.header("etag").expect("a version"))).expect(412, "precondition_failed");
+    rename("second", "no-quotes").expect(400, "bad_request");
+    let shown = call(&gateway, "GET", &path, &Value::Null);
+    assert_eq!((shown.header("etag"), json_of(&shown, 200)["name"].clone()), (changed.header("etag"), json!("first")));
+    assert_eq!(rename("third", &format!("\"other\", {}", shown.header("etag").expect("a version"))).status, 200);
+    assert_eq!(rename("fourth", "*").status, 200);
+}

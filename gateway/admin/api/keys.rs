@@ -18,6 +18,7 @@ use super::Api;
 use super::body::{Body, Params};
 use super::caller::{Admin, Caller};
 use super::new_key::{Changes, Wanted};
+use super::precondition::{IfMatch, etag};
 use super::problem::{Problem, ProblemBody};
 use crate::clock;
 use crate::keyring::shown::{Listed, Shown};
@@ -25,7 +26,7 @@ use crate::keyring::{self, KeyringError};
 use crate::model::ids::{KeyId, UserId};
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
-use crate::store::KeyFilter;
+use crate::store::{KeyChanges, KeyFilter};
 use crate::units::parse_duration;
 
 /// How long the secret before goes on working where nothing is said.
@@ -142,7 +143,8 @@ fn next_page(asked: &KeyFilter, last: &KeyId, limit: usize) -> String {
     responses((status = 200, description = "the key", body = Listed<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn show(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<Response, Problem> {
-    Ok(Json(Listed::of(&of_caller(&caller, &api, key_id).await?)).into_response())
+    let record = of_caller(&caller, &api, key_id).await?;
+    Ok((etag(&record), Json(Listed::of(&record))).into_response())
 }
 
 /// The key, for an administrator or its owner. Others do not learn that it is there.
@@ -155,13 +157,13 @@ pub async fn of_caller(caller: &Caller, api: &Api, key_id: String) -> Result<Key
     }
 }
 
-/// Change what is set for a key. What is left out stays.
+/// Change what is set for a key. What is left out stays. With `If-Match`, only what is as it was seen.
 #[utoipa::path(
     patch,
     path = "/keys/{key_id}",
     operation_id = "updateKey",
     tag = "keys",
-    params(("key_id" = String, Path)),
+    params(("key_id" = String, Path), ("If-Match" = Option<String>, Header)),
     request_body = Changes,
     security(("token" = [])),
     responses((status = 200, description = "the key", body = Listed<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
@@ -170,12 +172,14 @@ pub async fn update(
     Admin(caller): Admin,
     State(api): State<Arc<Api>>,
     Path(key_id): Path<String>,
+    IfMatch(only_if): IfMatch,
     Body(changes): Body<Changes>,
 ) -> Result<Response, Problem> {
     let key_id = KeyId::from(key_id);
-    let record = keyring::update(&caller.store(&api), &key_id, changes.into_changes()?, clock::now()).await?;
+    let changes = KeyChanges { only_if, ..changes.into_changes()? };
+    let record = keyring::update(&caller.store(&api), &key_id, changes, clock::now()).await?;
     tracing::info!(%key_id, "key changed by the admin API");
-    Ok(Json(Listed::of(&record)).into_response())
+    Ok((etag(&record), Json(Listed::of(&record))).into_response())
 }
 
 /// End a key for good, with every secret it has.

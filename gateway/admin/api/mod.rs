@@ -11,6 +11,7 @@ mod explain;
 mod keys;
 mod limits;
 mod new_key;
+mod precondition;
 mod problem;
 mod reports;
 mod usage;

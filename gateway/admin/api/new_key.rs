@@ -92,6 +92,7 @@ impl Changes {
             rate_limit_per_hour: self.rate_limit_per_hour,
             allowed_ips: understood(self.allowed_ips, |entries| networks(&entries))?,
             scopes: self.scopes,
+            ..KeyChanges::default()
         })
     }
 }

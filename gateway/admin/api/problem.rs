@@ -24,6 +24,8 @@ pub enum Problem {
     NotFound(String),
     MethodNotAllowed,
     Conflict(String),
+    /// It is not as the caller has seen it.
+    Changed(String),
     /// Seconds until the next attempt is worth it.
     RateLimited(u64),
     StoreUnavailable,
@@ -54,6 +56,7 @@ impl Problem {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Changed(_) => StatusCode::PRECONDITION_FAILED,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::StoreUnavailable | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -72,6 +75,7 @@ impl Problem {
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict(_) => "conflict",
+            Self::Changed(_) => "precondition_failed",
             Self::RateLimited(_) => "rate_limited",
             Self::StoreUnavailable => "store_unavailable",
             Self::ShuttingDown => "shutting_down",
@@ -90,7 +94,9 @@ impl Problem {
             Self::StoreUnavailable => "The store cannot be asked now; ask again.",
             Self::ShuttingDown => "The gateway is stopping.",
             Self::Internal => "It is the gateway's fault; its log says more.",
-            Self::Malformed(says) | Self::Invalid(says) | Self::NotFound(says) | Self::Conflict(says) => says,
+            Self::Malformed(says) | Self::Invalid(says) | Self::NotFound(says) | Self::Conflict(says) | Self::Changed(says) => {
+                says
+            }
         }
     }
 
@@ -153,6 +159,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Refused(says) => Self::Conflict(says),
+            StoreError::Changed(_) => Self::Changed(error.to_string()),
             StoreError::Unavailable(_) | StoreError::Timeout(_) => {
                 tracing::warn!(%error, "an admin call could not reach the store");
                 Self::StoreUnavailable

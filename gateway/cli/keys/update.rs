@@ -106,6 +106,7 @@ impl Wanted {
             rate_limit_per_hour: self.rate_limit.map_or(Update::Keep, |limit| Update::Set(limit.0)),
             allowed_ips: set_if(self.any_ip || !allowed_ips.is_empty(), allowed_ips),
             scopes: set_if(self.no_scopes || !self.scopes.is_empty(), self.scopes),
+            only_if: None,
         })
     }
 }

@@ -18,6 +18,7 @@ hold_on_every_store! {
     a_revocation_ends_every_secret_for_good,
     a_second_revocation_keeps_the_time_of_the_first,
     an_update_sets_what_it_names_and_nothing_else,
+    of_two_updates_of_what_both_have_seen_one_is_refused_and_changes_nothing,
     expired_keys_are_deactivated_whatever_form_their_time_has,
 }
 
@@ -137,6 +138,22 @@ async fn an_update_sets_what_it_names_and_nothing_else(_: Place, store: Store) {
     assert_eq!(updated, wanted);
     assert_eq!(store.get_key(&id).await.unwrap(), Some(wanted));
     assert_eq!(store.update_key(&"nobody".into(), changes).await.unwrap(), None);
+}
+
+async fn of_two_updates_of_what_both_have_seen_one_is_refused_and_changes_nothing(place: Place, store: Store) {
+    let id = add_key(&store, "k").await;
+    store.touch_last_used(vec![(id.clone(), NOW)]).await.unwrap();
+    let seen = record("k").version();
+    let change = |name: &str| KeyChanges {
+        only_if: Some(vec!["another".to_owned(), seen.clone()]),
+        name: Update::Set(name.to_owned()),
+        ..KeyChanges::default()
+    };
+    let other = place.store();
+    let (one, two) = tokio::join!(store.update_key(&id, change("one")), other.update_key(&id, change("two")));
+    let (won, lost) = if one.is_ok() { (one, two) } else { (two, one) };
+    assert!(matches!(&lost, Err(StoreError::Changed(changed)) if *changed == id), "{lost:?}");
+    assert_eq!(store.get_key(&id).await.unwrap().unwrap().name, won.unwrap().unwrap().name);
 }
 
 async fn expired_keys_are_deactivated_whatever_form_their_time_has(place: Place, store: Store) {

@@ -26,7 +26,7 @@ impl PostgresStore {
     pub async fn update_key(&self, key_id: &KeyId, changes: KeyChanges) -> Result<Option<KeyRecord>, StoreError> {
         self.change(async |transaction| {
             let Some(mut record) = locked(transaction, key_id).await? else { return Ok(None) };
-            changes.apply_to(&mut record);
+            changes.apply_to(&mut record)?;
             record::write_settings(transaction, &record).await?;
             Ok(Some(record))
         })

@@ -27,7 +27,8 @@ impl SqliteStore {
     /// The record after the change; `None`: there is no such key.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for a revoked key, [`StoreError::BadRecord`] when its row cannot be understood.
+    /// [`StoreError::Refused`] for a revoked key, [`StoreError::Changed`] for one that is not as it was seen,
+    /// [`StoreError::BadRecord`] when its row cannot be understood.
     pub async fn update_key(&self, key_id: &KeyId, changes: KeyChanges) -> Result<Option<KeyRecord>, StoreError> {
         let key_id = key_id.clone();
         self.change(move |transaction| update(transaction, &key_id, changes)).await?.transpose()
@@ -92,7 +93,9 @@ fn update(transaction: &Transaction<'_>, key_id: &KeyId, changes: KeyChanges) ->
         Some(Ok(record)) => record,
         none_or_refusal => return Ok(none_or_refusal),
     };
-    changes.apply_to(&mut record);
+    if let Err(refusal) = changes.apply_to(&mut record) {
+        return Ok(Some(Err(refusal)));
+    }
     record::write_settings(transaction, &record)?;
     Ok(Some(Ok(record)))
 }
