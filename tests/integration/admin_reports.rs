@@ -98,7 +98,10 @@ fn the_api_describes_itself_to_programs() {
             let responses = call["responses"].as_object().expect("responses");
             assert!(call["summary"].is_string() && responses.contains_key("default"), "{method} {path}");
             let names = |parameter: &Value| path.contains(&format!("{{{}}}", parameter["name"].as_str().unwrap_or_default()));
-            let placed = |parameter: &Value| parameter["in"] == if names(parameter) { "path" } else { "query" };
+            let is_header =
+                |parameter: &Value| parameter["name"].as_str().is_some_and(|name| name.starts_with(char::is_uppercase));
+            let place = |parameter: &Value| if is_header(parameter) { "header" } else { "query" };
+            let placed = |parameter: &Value| parameter["in"] == if names(parameter) { "path" } else { place(parameter) };
             assert!(call["parameters"].as_array().into_iter().flatten().all(placed), "{method} {path}: {}", call["parameters"]);
             let is_told = |response: &Value| response["description"].as_str().is_some_and(|text| !text.is_empty());
             assert!(responses.values().all(is_told), "OpenAPI asks for a description: {method} {path}");
