@@ -3,6 +3,7 @@
 //! What must stay true here: a key's text leaves only in [`CreatedKey`] and [`RotatedKey`], once; the store gets its hash.
 
 pub mod handover;
+pub mod once;
 pub mod shown;
 
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub enum KeyringError {
     NotFound(KeyId),
     #[error("{field}: {says}")]
     Invalid { field: &'static str, says: String },
+    #[error("the idempotency key was used for something else, or what it was used for has changed; take another one")]
+    UsedBefore,
     #[error("the operating system has no randomness for a new key: {0}")]
     NoRandomness(#[from] getrandom::Error),
     #[error(transparent)]
@@ -62,12 +65,19 @@ pub enum KeyringError {
 
 /// `prefix` is the configured `keys.prefix`.
 pub async fn create(store: &Store, prefix: &str, new: NewKey, now: Timestamp) -> Result<CreatedKey, KeyringError> {
+    check(&new, now)?;
+    insert(store, ApiKey::mint(prefix, new.environment)?, new, now).await
+}
+
+fn check(new: &NewKey, now: Timestamp) -> Result<(), KeyringError> {
     check_text("user", new.user_id.as_str())?;
     check_text("name", &new.name)?;
     check_expiry(new.expires_at, now)?;
     check_rate_limit(new.rate_limit_per_hour)?;
-    check_scopes(&new.scopes)?;
-    let key = ApiKey::mint(prefix, new.environment)?;
+    check_scopes(&new.scopes)
+}
+
+async fn insert(store: &Store, key: ApiKey, new: NewKey, now: Timestamp) -> Result<CreatedKey, KeyringError> {
     let record = KeyRecord {
         key_id: KeyId::random(),
         key_prefix: key.shown_prefix().to_owned(),
@@ -124,7 +134,16 @@ pub async fn rotate(
     now: Timestamp,
 ) -> Result<RotatedKey, KeyringError> {
     let environment = show(store, key_id).await?.environment;
-    let key = ApiKey::mint(prefix, environment)?;
+    replace(store, key_id, ApiKey::mint(prefix, environment)?, grace, now).await
+}
+
+async fn replace(
+    store: &Store,
+    key_id: &KeyId,
+    key: ApiKey,
+    grace: Duration,
+    now: Timestamp,
+) -> Result<RotatedKey, KeyringError> {
     let secret = NewSecret { hash: key.hash(), prefix: key.shown_prefix().to_owned() };
     let rotated = found(key_id, store.rotate_key(key_id, secret, grace, now).await?)?;
     Ok(RotatedKey { key, record: rotated.record, previous_valid_until: rotated.previous_valid_until })

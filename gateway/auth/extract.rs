@@ -42,6 +42,11 @@ pub fn find(headers: &HeaderMap, query: Option<&str>, accept: Accept, prefix: &s
     found.map_or(Presented::Nothing, |key| Presented::One { hash: KeyHash::of(&key), form: Form::of(&key, prefix) })
 }
 
+/// The credential itself, of a request in which [`find`] has found one.
+pub fn first(headers: &HeaderMap, accept: Accept) -> Option<Cow<'_, [u8]>> {
+    authorizations(headers, accept).chain(x_api_keys(headers, accept)).next()
+}
+
 /// Whether this line of a request holds a key, and is not to be forwarded. `accept` is empty for a route that asks for none.
 pub fn is_key(name: &HeaderName, value: &HeaderValue, accept: Accept, prefix: &str) -> bool {
     let value = value.as_bytes();

@@ -3,11 +3,13 @@
 //! What must stay true here: a key has no way out but [`ApiKey::expose`], is wiped when dropped, and a form that is
 //! refused by [`Form::of`] costs no look-up.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use zeroize::Zeroizing;
 
 use super::key_hash::KeyHash;
+use super::seed::Seed;
 
 /// Digits of base 62, the least first.
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -62,12 +64,27 @@ impl ApiKey {
     /// # Errors
     /// When the operating system gives none.
     pub fn mint(prefix: &str, environment: Environment) -> Result<Self, getrandom::Error> {
+        Self::made(prefix, environment, getrandom::fill)
+    }
+
+    /// The same key for the same seed, as good as that.
+    pub fn derive(prefix: &str, environment: Environment, seed: &Seed) -> Self {
+        let mut bytes = seed.bytes();
+        let fill = |pool: &mut [u8]| {
+            bytes.fill(pool);
+            Ok::<_, Infallible>(())
+        };
+        let Ok(key) = Self::made(prefix, environment, fill);
+        key
+    }
+
+    fn made<E>(prefix: &str, environment: Environment, fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         let mut text = Zeroizing::new(String::with_capacity(prefix.len() + 6 + RANDOM_CHARS + CHECKSUM_CHARS));
         text.push_str(prefix);
         text.push('_');
         text.push_str(environment.tag());
         text.push('_');
-        push_random(&mut text)?;
+        push_random(&mut text, fill)?;
         let checksum = checksum(text.as_bytes());
         text.extend(checksum.iter().map(|&digit| char::from(digit)));
         Ok(Self(text))
@@ -143,11 +160,11 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_CHARS] {
 }
 
 /// Appends random characters, each of the 62 equally likely: bytes from 248 up would favour the first ones and are drawn again.
-fn push_random(text: &mut String) -> Result<(), getrandom::Error> {
+fn push_random<E>(text: &mut String, mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
     let mut wanted = RANDOM_CHARS;
     let mut pool = Zeroizing::new([0_u8; 64]);
     while wanted > 0 {
-        getrandom::fill(pool.as_mut())?;
+        fill(pool.as_mut())?;
         for &byte in pool.iter().filter(|&&byte| byte < 248).take(wanted) {
             text.push(char::from(ALPHABET[usize::from(byte) % 62]));
             wanted -= 1;
@@ -171,6 +188,17 @@ mod tests {
             assert_eq!(key.expose().len(), start.len() + 40);
             assert_eq!(key.shown_prefix(), &key.expose()[..start.len() + 3]);
             assert_eq!(Form::of(key.expose().as_bytes(), "hk"), Form::Ours);
+        }
+    }
+
+    #[test]
+    fn a_derived_key_is_the_same_for_the_same_seed_and_another_for_any_other() {
+        let derived = |seed: &Seed| ApiKey::derive("hk", Environment::Test, seed);
+        let key = derived(&Seed::of(b"secret", &[b"a", b"b"]));
+        assert_eq!(Form::of(key.expose().as_bytes(), "hk"), Form::Ours);
+        assert_eq!(derived(&Seed::of(b"secret", &[b"a", b"b"])).expose(), key.expose());
+        for other in [Seed::of(b"Secret", &[b"a", b"b"]), Seed::of(b"secret", &[b"ab", b""]), Seed::of(b"secret", &[b"a"])] {
+            assert_ne!(derived(&other).expose(), key.expose());
         }
     }
 

@@ -8,5 +8,6 @@ pub mod key_hash;
 pub mod key_record;
 pub mod lease;
 pub mod quota;
+pub mod seed;
 pub mod timestamp;
 pub mod usage_event;

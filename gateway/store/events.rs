@@ -2,6 +2,7 @@
 
 use crate::model::audit_event::{AuditEvent, Seal};
 use crate::model::ids::KeyId;
+use crate::model::key_hash::KeyHash;
 use crate::model::timestamp::Timestamp;
 
 /// Events that are put into the chain at once.
@@ -32,6 +33,11 @@ pub struct Link {
     pub seal: Seal,
     /// `None`: it is not there any more.
     pub event: Option<AuditEvent>,
+}
+
+/// As events show a secret.
+pub(super) fn shown(hash: KeyHash) -> String {
+    hash.to_hex()[..16].to_owned()
 }
 
 /// Their places at the end of the chain, in this order.

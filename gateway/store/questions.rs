@@ -96,6 +96,10 @@ questions! {
     /// Ends every secret of the key for good, also of one whose row cannot be understood. Again changes nothing.
     /// Returns whether there is such a key.
     revoke_key(key_id: &KeyId, now: Timestamp) -> bool;
+    /// Until when the last of its secrets from before works.
+    previous_valid_until(key_id: &KeyId) -> Option<Timestamp>;
+    /// Whether a key had, or has, a secret of this hash, as far as events since then tell.
+    was_a_secret(hash: KeyHash, since: Timestamp) -> bool;
     /// Clears `is_active` of the keys that have expired. Returns how many they were.
     deactivate_expired(now: Timestamp) -> usize;
 }

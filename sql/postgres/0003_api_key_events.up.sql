@@ -16,6 +16,7 @@ CREATE TABLE api_key_events (
     after text
 );
 CREATE INDEX api_key_events_key_id ON api_key_events (key_id);
+CREATE INDEX api_key_events_at ON api_key_events (at);
 
 -- Events that are not in the chain yet: gateways and commands move them there at once.
 CREATE TABLE api_key_events_unsealed (event_id bigint PRIMARY KEY);

@@ -17,12 +17,14 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::body::{Body, Params};
 use super::caller::{Admin, Caller};
+use super::idempotency::{Idempotency, repeated};
 use super::new_key::{Changes, Wanted};
 use super::precondition::{IfMatch, etag};
 use super::problem::{Problem, ProblemBody};
 use crate::clock;
+use crate::keyring::once::{self, Done};
 use crate::keyring::shown::{Listed, Shown};
-use crate::keyring::{self, KeyringError};
+use crate::keyring::{self, CreatedKey, KeyringError, RotatedKey};
 use crate::model::ids::{KeyId, UserId};
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
@@ -83,17 +85,29 @@ pub struct Rotation {
     path = "/keys",
     operation_id = "createKey",
     tag = "keys",
+    params(("Idempotency-Key" = Option<String>, Header)),
     request_body = Wanted,
     security(("token" = [])),
     responses((status = 201, description = "the key, with its text", body = WithSecret<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
-pub async fn create(Admin(caller): Admin, State(api): State<Arc<Api>>, Body(wanted): Body<Wanted>) -> Result<Response, Problem> {
+pub async fn create(
+    Admin(caller): Admin,
+    State(api): State<Arc<Api>>,
+    Idempotency(request): Idempotency,
+    Body(wanted): Body<Wanted>,
+) -> Result<Response, Problem> {
     let config = api.config.load_full();
-    let wanted = wanted.into_key(&config)?;
-    let created = keyring::create(&caller.store(&api), &config.keys.prefix, wanted, clock::now()).await?;
-    tracing::info!(key_id = %created.record.key_id, user_id = %created.record.user_id, "key created by the admin API");
-    let answer = WithSecret { api_key: created.key.expose(), shown: Shown::of(&created.record) };
-    Ok((StatusCode::CREATED, Json(answer)).into_response())
+    let (wanted, store, prefix, now) = (wanted.into_key(&config)?, caller.store(&api), &config.keys.prefix, clock::now());
+    let created = match &request {
+        Some(request) => once::create(&store, prefix, wanted, request, now).await?,
+        None => Done { answer: keyring::create(&store, prefix, wanted, now).await?, is_repeated: false },
+    };
+    let CreatedKey { key, record } = &created.answer;
+    if !created.is_repeated {
+        tracing::info!(key_id = %record.key_id, user_id = %record.user_id, "key created by the admin API");
+    }
+    let answer = WithSecret { api_key: key.expose(), shown: Shown::of(record) };
+    Ok((StatusCode::CREATED, repeated(created.is_repeated), Json(answer)).into_response())
 }
 
 /// List keys: all of them for an administrator, their own for an owner.
@@ -209,7 +223,7 @@ pub async fn revoke(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): P
     path = "/keys/{key_id}/rotate",
     operation_id = "rotateKey",
     tag = "keys",
-    params(("key_id" = String, Path)),
+    params(("key_id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     request_body = Option<Rotation>,
     security(("token" = []), ("key" = [])),
     responses((status = 200, description = "the key, with its new text", body = Rotated<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
@@ -218,6 +232,7 @@ pub async fn rotate(
     caller: Caller,
     State(api): State<Arc<Api>>,
     Path(key_id): Path<String>,
+    Idempotency(request): Idempotency,
     Body(rotation): Body<Rotation>,
 ) -> Result<Response, Problem> {
     let record = of_caller(&caller, &api, key_id).await?;
@@ -227,12 +242,18 @@ pub async fn rotate(
     let key_id = record.key_id;
     let grace = rotation.grace.as_deref().map(parse_duration).transpose();
     let grace = grace.map_err(|error| Problem::Invalid(format!("grace: {error}")))?.unwrap_or(GRACE);
-    let prefix = api.config.load().keys.prefix.clone();
-    let rotated = keyring::rotate(&caller.store(&api), &prefix, &key_id, grace, clock::now()).await?;
-    tracing::info!(%key_id, "key rotated by the admin API");
-    let key = WithSecret { api_key: rotated.key.expose(), shown: Shown::of(&rotated.record) };
-    let previous_valid_until = rotated.previous_valid_until.map(Timestamp::to_rfc3339);
-    Ok(Json(Rotated { key, previous_valid_until }).into_response())
+    let (prefix, store, now) = (api.config.load().keys.prefix.clone(), caller.store(&api), clock::now());
+    let rotated = match &request {
+        Some(request) => once::rotate(&store, &prefix, &key_id, grace, request, now).await?,
+        None => Done { answer: keyring::rotate(&store, &prefix, &key_id, grace, now).await?, is_repeated: false },
+    };
+    if !rotated.is_repeated {
+        tracing::info!(%key_id, "key rotated by the admin API");
+    }
+    let RotatedKey { key, record, previous_valid_until } = &rotated.answer;
+    let key = WithSecret { api_key: key.expose(), shown: Shown::of(record) };
+    let previous_valid_until = previous_valid_until.map(Timestamp::to_rfc3339);
+    Ok((repeated(rotated.is_repeated), Json(Rotated { key, previous_valid_until })).into_response())
 }
 
 /// `expires_at` is UTC without an offset here alone: existing views compare it with such a time.

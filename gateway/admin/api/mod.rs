@@ -8,6 +8,7 @@ mod audit;
 mod body;
 mod caller;
 mod explain;
+mod idempotency;
 mod keys;
 mod limits;
 mod new_key;

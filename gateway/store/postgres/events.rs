@@ -11,8 +11,10 @@ use super::errors::Failure;
 use super::values::{bigint, count, instant, timestamp};
 use crate::model::audit_event::{Actor, AuditEvent, Seal};
 use crate::model::ids::KeyId;
+use crate::model::key_hash::KeyHash;
+use crate::model::timestamp::Timestamp;
 use crate::store::StoreError;
-use crate::store::events::{self, EventFilter, Link, ListedEvent, SEALED_AT_ONCE};
+use crate::store::events::{self, EventFilter, Link, ListedEvent, SEALED_AT_ONCE, shown};
 
 /// The number means nothing to anybody else.
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(7305808870)";
@@ -43,6 +45,11 @@ impl PostgresStore {
             Ok(seals)
         })
         .await
+    }
+
+    pub async fn was_a_secret(&self, hash: KeyHash, since: Timestamp) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT FROM api_key_events WHERE at >= $1 AND after LIKE '%' || $2::text || '%')";
+        self.report(async |client| Ok(client.query_one(sql, &[&instant(since), &shown(hash)]).await?.get(0))).await
     }
 
     pub async fn list_events(&self, filter: &EventFilter) -> Result<Vec<ListedEvent>, StoreError> {

@@ -6,10 +6,11 @@ use tokio_postgres::types::ToSql;
 use super::errors::Failure;
 use super::pool::PostgresStore;
 use super::record;
-use super::values::instant;
+use super::values::{instant, timestamp};
 use crate::model::ids::{KeyId, UserId};
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::{FoundKey, KeyRecord};
+use crate::model::timestamp::Timestamp;
 use crate::store::{KeyFilter, KeyListing, StoreError};
 
 impl PostgresStore {
@@ -40,6 +41,12 @@ impl PostgresStore {
 
     pub async fn get_key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
         self.read(async |client| get(client, key_id, "").await).await
+    }
+
+    pub async fn previous_valid_until(&self, key_id: &KeyId) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT max(valid_until) FROM api_key_previous_secrets WHERE key_id = $1";
+        let end = self.read(async |client| Ok(client.query_one(sql, &[&key_id.as_str()]).await?.get::<_, Option<_>>(0))).await?;
+        Ok(end.map(timestamp))
     }
 
     pub async fn list_keys(&self, filter: &KeyFilter) -> Result<KeyListing, StoreError> {

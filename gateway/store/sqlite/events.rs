@@ -8,9 +8,10 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use super::connections::SqliteStore;
 use crate::model::audit_event::{Actor, AuditEvent, Seal};
 use crate::model::ids::KeyId;
+use crate::model::key_hash::KeyHash;
 use crate::model::timestamp::Timestamp;
 use crate::store::StoreError;
-use crate::store::events::{self, EventFilter, Link, ListedEvent, SEALED_AT_ONCE};
+use crate::store::events::{self, EventFilter, Link, ListedEvent, SEALED_AT_ONCE, shown};
 
 /// What [`event`] and [`seal`] read.
 const COLUMNS: &str = "e.event_id, e.at, e.action, e.key_id, e.actor, e.via, e.origin, e.before, e.after, \
@@ -43,6 +44,12 @@ impl SqliteStore {
             return Ok(Vec::new());
         }
         self.durable(seal_some).await
+    }
+
+    pub async fn was_a_secret(&self, hash: KeyHash, since: Timestamp) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM api_key_events WHERE at >= ?1 AND after LIKE '%' || ?2 || '%')";
+        let wanted = (since.to_sql_text(), shown(hash));
+        self.report(move |connection| connection.query_row(sql, wanted, |row| row.get(0))).await
     }
 
     pub async fn list_events(&self, filter: &EventFilter) -> Result<Vec<ListedEvent>, StoreError> {

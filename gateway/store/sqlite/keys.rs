@@ -33,6 +33,16 @@ impl SqliteStore {
         self.read(move |connection| get(connection, &key_id)).await?.transpose()
     }
 
+    /// Until when the last of its secrets from before works.
+    pub async fn previous_valid_until(&self, key_id: &KeyId) -> Result<Option<Timestamp>, StoreError> {
+        let sql = "SELECT max(strftime('%Y-%m-%d %H:%M:%f', valid_until)) FROM api_key_previous_secrets WHERE key_id = ?1";
+        let key_id = key_id.clone();
+        let end = move |connection: &mut Connection| {
+            connection.prepare_cached(sql)?.query_row([key_id.as_str()], |row| row.get::<_, Option<String>>(0))
+        };
+        Ok(self.read(end).await?.and_then(|end| Timestamp::parse(&end)))
+    }
+
     pub async fn list_keys(&self, filter: &KeyFilter) -> Result<KeyListing, StoreError> {
         let filter = filter.clone();
         self.report(move |connection| list(connection, &filter)).await
