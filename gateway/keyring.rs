@@ -31,6 +31,33 @@ pub struct NewKey {
     /// Empty: any address.
     pub allowed_ips: IpNetSet,
     pub scopes: Vec<String>,
+    /// Per hour, with the user's other keys; `None`: whatever comes together.
+    pub most_together: Option<u64>,
+}
+
+impl NewKey {
+    /// Whether whoever has this key gains nothing by the new one.
+    pub fn is_covered_by(&self, own: &KeyRecord) -> bool {
+        own.covers(&self.record("", own.created_at))
+    }
+
+    fn record(&self, key_prefix: &str, now: Timestamp) -> KeyRecord {
+        KeyRecord {
+            key_id: KeyId::random(),
+            key_prefix: key_prefix.to_owned(),
+            user_id: self.user_id.clone(),
+            name: self.name.clone(),
+            environment: self.environment,
+            created_at: now,
+            expires_at: self.expires_at,
+            last_used_at: None,
+            is_active: true,
+            revoked_at: None,
+            rate_limit_per_hour: self.rate_limit_per_hour,
+            allowed_ips: self.allowed_ips.clone(),
+            scopes: self.scopes.clone(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -57,6 +84,10 @@ pub enum KeyringError {
     Invalid { field: &'static str, says: String },
     #[error("the idempotency key was used for something else, or what it was used for has changed; take another one")]
     UsedBefore,
+    #[error(
+        "the keys of this user may make no more than {0} requests per hour together; give it a lower limit, or revoke another"
+    )]
+    TooMuchTogether(u64),
     #[error("the operating system has no randomness for a new key: {0}")]
     NoRandomness(#[from] getrandom::Error),
     #[error(transparent)]
@@ -66,7 +97,7 @@ pub enum KeyringError {
 /// `prefix` is the configured `keys.prefix`.
 pub async fn create(store: &Store, prefix: &str, new: NewKey, now: Timestamp) -> Result<CreatedKey, KeyringError> {
     check(&new, now)?;
-    insert(store, ApiKey::mint(prefix, new.environment)?, new, now).await
+    insert(store, ApiKey::mint(prefix, new.environment)?, &new, now).await
 }
 
 fn check(new: &NewKey, now: Timestamp) -> Result<(), KeyringError> {
@@ -77,23 +108,13 @@ fn check(new: &NewKey, now: Timestamp) -> Result<(), KeyringError> {
     check_scopes(&new.scopes)
 }
 
-async fn insert(store: &Store, key: ApiKey, new: NewKey, now: Timestamp) -> Result<CreatedKey, KeyringError> {
-    let record = KeyRecord {
-        key_id: KeyId::random(),
-        key_prefix: key.shown_prefix().to_owned(),
-        user_id: new.user_id,
-        name: new.name,
-        environment: new.environment,
-        created_at: now,
-        expires_at: new.expires_at,
-        last_used_at: None,
-        is_active: true,
-        revoked_at: None,
-        rate_limit_per_hour: new.rate_limit_per_hour,
-        allowed_ips: new.allowed_ips,
-        scopes: new.scopes,
-    };
-    store.insert_key(key.hash(), record.clone()).await?;
+async fn insert(store: &Store, key: ApiKey, new: &NewKey, now: Timestamp) -> Result<CreatedKey, KeyringError> {
+    let record = new.record(key.shown_prefix(), now);
+    match new.most_together {
+        None => store.insert_key(key.hash(), record.clone()).await?,
+        Some(most) if store.insert_key_within(key.hash(), record.clone(), most).await? => {}
+        Some(most) => return Err(KeyringError::TooMuchTogether(most)),
+    }
     Ok(CreatedKey { key, record })
 }
 
@@ -224,6 +245,7 @@ mod tests {
             rate_limit_per_hour: Some(10),
             allowed_ips: IpNetSet::default(),
             scopes: vec!["models:read".to_owned()],
+            most_together: None,
         }
     }
 

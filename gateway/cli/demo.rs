@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 
-use super::{Common, output::Output, serve};
+use super::{Common, output::Output, serve, tools};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::keyring::{self, CreatedKey, NewKey};
@@ -89,7 +89,7 @@ fn configuration(app: SocketAddr, folder: &Path, token: &str) -> anyhow::Result<
 }
 
 fn create_key(config: &Config) -> anyhow::Result<CreatedKey> {
-    let store = Store::open(&config.store);
+    let store = Store::open(&config.store).acting_as(tools::operator());
     let new = NewKey {
         user_id: "demo".into(),
         name: "Demo Key".to_owned(),
@@ -98,6 +98,7 @@ fn create_key(config: &Config) -> anyhow::Result<CreatedKey> {
         rate_limit_per_hour: Some(config.keys.default_rate_limit),
         allowed_ips: IpNetSet::default(),
         scopes: Vec::new(),
+        most_together: None,
     };
     let created = Builder::new_current_thread().enable_all().build()?.block_on(async {
         store.ensure_migrated().await?;

@@ -59,7 +59,7 @@ impl Tools {
 }
 
 /// Who types the command, and where.
-fn operator() -> Actor {
+pub fn operator() -> Actor {
     let user = whoami::username().unwrap_or_else(|_| "unknown".to_owned());
     // Else everybody would be root.
     let name = match environment("SUDO_USER") {

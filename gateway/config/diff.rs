@@ -92,7 +92,15 @@ fn of_redis(started: Option<&Redis>, new: Option<&Redis>) -> Vec<Differs> {
 }
 
 fn of_keys(started: &Keys, new: &Keys) -> [Differs; 1] {
-    let Keys { cache_capacity, prefix: _, cache_ttl: _, stale_if_error: _, default_rate_limit: _, accept: _ } = started;
+    let Keys {
+        cache_capacity,
+        prefix: _,
+        cache_ttl: _,
+        stale_if_error: _,
+        default_rate_limit: _,
+        owner_rate_limit: _,
+        accept: _,
+    } = started;
     [("keys.cache_capacity", *cache_capacity != new.cache_capacity)]
 }
 

@@ -23,6 +23,8 @@ pub struct Keys {
     pub stale_if_error: Duration,
     /// Per hour, for new keys; at least 1.
     pub default_rate_limit: u64,
+    /// Per hour, of all keys of a user together, up to which they may create keys themselves; 0: they create none.
+    pub owner_rate_limit: u64,
     /// At least one of them.
     pub accept: Accept,
 }
@@ -66,6 +68,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Keys {
         cache_capacity: NonZeroUsize::new(section.integer("cache_capacity", 1_000_000, 1..=100_000_000)).expect("at least 1"),
         stale_if_error: section.text("stale_if_error", "1h", duration),
         default_rate_limit: default_rate_limit as u64,
+        owner_rate_limit: section.integer("owner_rate_limit", 10_000, 0..=*RATE_LIMITS.end()) as u64,
         accept: collect(&section.filled_list("accept", &["bearer", "apikey", "x-api-key"], one_of(&SOURCES))),
     }
 }

@@ -60,7 +60,7 @@ pub async fn create(
     }
     refuse_ended(store, keys(), now).await?;
     let [key, _] = keys();
-    match insert(store, key, new.clone(), now).await {
+    match insert(store, key, &new, now).await {
         Ok(answer) => Ok(Done { answer, is_repeated: false }),
         // Somebody was quicker with the same.
         Err(KeyringError::Store(refusal @ StoreError::Refused(_))) => match find(store, keys()).await? {
@@ -134,7 +134,7 @@ async fn refuse_ended(store: &Store, keys: [ApiKey; 2], now: Timestamp) -> Resul
 }
 
 fn is_as_wanted(record: &KeyRecord, new: &NewKey) -> bool {
-    let NewKey { user_id, name, environment, expires_at, rate_limit_per_hour, allowed_ips, scopes } = new;
+    let NewKey { user_id, name, environment, expires_at, rate_limit_per_hour, allowed_ips, scopes, most_together: _ } = new;
     record.user_id == *user_id
         && record.name == *name
         && record.environment == *environment
@@ -174,6 +174,7 @@ mod tests {
             rate_limit_per_hour: Some(10),
             allowed_ips: IpNetSet::default(),
             scopes: Vec::new(),
+            most_together: None,
         }
     }
 

@@ -78,6 +78,9 @@ questions! {
     /// # Errors
     /// [`StoreError::Refused`] when its id or its hash is there already.
     insert_key(hash: KeyHash, record: KeyRecord) -> ();
+    /// As [`insert_key`](Self::insert_key), if with it all keys of its user that are good at its creation have no more than that
+    /// per hour; those without a limit are not counted. False: they would, and nothing was stored.
+    insert_key_within(hash: KeyHash, record: KeyRecord, most_per_hour: u64) -> bool;
     /// The record after the change; `None`: there is no such key.
     ///
     /// # Errors

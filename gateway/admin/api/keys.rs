@@ -79,7 +79,7 @@ pub struct Rotation {
     grace: Option<String>,
 }
 
-/// Make a key. Its text is in this answer alone.
+/// Make a key. An owner may one that may no more than the one they call with. Its text is in this answer alone.
 #[utoipa::path(
     post,
     path = "/keys",
@@ -87,17 +87,21 @@ pub struct Rotation {
     tag = "keys",
     params(("Idempotency-Key" = Option<String>, Header)),
     request_body = Wanted,
-    security(("token" = [])),
+    security(("token" = []), ("key" = [])),
     responses((status = 201, description = "the key, with its text", body = WithSecret<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn create(
-    Admin(caller): Admin,
+    caller: Caller,
     State(api): State<Arc<Api>>,
     Idempotency(request): Idempotency,
     Body(wanted): Body<Wanted>,
 ) -> Result<Response, Problem> {
     let config = api.config.load_full();
-    let (wanted, store, prefix, now) = (wanted.into_key(&config)?, caller.store(&api), &config.keys.prefix, clock::now());
+    let wanted = match caller.owner() {
+        None => wanted.into_key(&config)?,
+        Some(own) => wanted.into_key_of(own, &config)?,
+    };
+    let (store, prefix, now) = (caller.store(&api), &config.keys.prefix, clock::now());
     let created = match &request {
         Some(request) => once::create(&store, prefix, wanted, request, now).await?,
         None => Done { answer: keyring::create(&store, prefix, wanted, now).await?, is_repeated: false },

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::keyring::NewKey;
 use crate::model::address::IpNetSet;
 use crate::model::api_key::Environment;
+use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
 use crate::store::{KeyChanges, Update};
 
@@ -62,6 +63,27 @@ pub struct Changes {
 }
 
 impl Wanted {
+    /// What is left out is as in the key that the owner calls with, and nothing may be more than there.
+    ///
+    /// # Errors
+    /// [`Problem::Forbidden`] for a key that may more, or that is another user's.
+    pub fn into_key_of(mut self, own: &KeyRecord, config: &Config) -> Result<NewKey, Problem> {
+        let is_own = self.user_id.as_ref().is_none_or(|user| user == own.user_id.as_str());
+        self.user_id = Some(own.user_id.to_string());
+        self.environment.get_or_insert_with(|| own.environment.as_str().to_owned());
+        self.allowed_ips.get_or_insert_with(|| own.allowed_ips.to_strings());
+        if self.rate_limit_per_hour == Update::Keep {
+            let default = config.keys.default_rate_limit;
+            self.rate_limit_per_hour = Update::Set(Some(own.rate_limit_per_hour.map_or(default, |limit| limit.min(default))));
+        }
+        let expires_at = self.expires_at.is_none().then_some(own.expires_at).flatten();
+        let mut wanted = self.into_key(config)?;
+        wanted.expires_at = wanted.expires_at.or(expires_at);
+        wanted.most_together = own.rate_limit_per_hour.map(|_| config.keys.owner_rate_limit);
+        let may_any = config.keys.owner_rate_limit > 0;
+        if may_any && is_own && wanted.is_covered_by(own) { Ok(wanted) } else { Err(Problem::Forbidden) }
+    }
+
     pub fn into_key(self, config: &Config) -> Result<NewKey, Problem> {
         let default_scopes = || match self.service_id.as_deref() {
             Some(PLATFORM) => PLATFORM_SCOPES.map(str::to_owned).to_vec(),
@@ -78,6 +100,7 @@ impl Wanted {
             scopes: self.scopes.unwrap_or_else(default_scopes),
             user_id: self.user_id.map_or_else(|| config.admin.default_user.clone(), Into::into),
             name: self.name,
+            most_together: None,
         })
     }
 }

@@ -134,7 +134,7 @@ impl From<KeyringError> for Problem {
         match error {
             KeyringError::NotFound(_) => Self::NotFound(error.to_string()),
             KeyringError::Invalid { .. } => Self::Invalid(error.to_string()),
-            KeyringError::UsedBefore => Self::Conflict(error.to_string()),
+            KeyringError::UsedBefore | KeyringError::TooMuchTogether(_) => Self::Conflict(error.to_string()),
             KeyringError::Store(error) => error.into(),
             KeyringError::NoRandomness(_) => {
                 tracing::error!(%error, "an admin call failed");

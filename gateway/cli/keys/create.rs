@@ -58,6 +58,7 @@ pub async fn run(args: CreateArgs, tools: &Tools) -> anyhow::Result<()> {
         expires_at: args.expiry.instant(now),
         allowed_ips: IpNetSet::parse(&args.allowed_ips)?,
         scopes: args.scopes,
+        most_together: None,
     };
     let created = keyring::create(&tools.store, &keys.prefix, wanted, now).await?;
     info!(key_id = %created.record.key_id, user_id = %created.record.user_id, "key created");

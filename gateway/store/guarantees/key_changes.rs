@@ -9,6 +9,7 @@ use crate::store::{KeyChanges, KeyFilter, Store, StoreError, Update};
 
 hold_on_every_store! {
     an_id_or_a_hash_that_is_there_already_is_refused,
+    keys_of_a_user_stay_within_what_they_may_have_together,
     after_a_rotation_both_secrets_work_until_the_grace_is_over,
     a_rotation_without_grace_ends_every_earlier_secret_at_once,
     a_rotation_forgets_secrets_whose_grace_is_over_and_keeps_the_others,
@@ -34,6 +35,25 @@ async fn an_id_or_a_hash_that_is_there_already_is_refused(_: Place, store: Store
         let answer = store.insert_key(hash, record).await;
         assert!(matches!(&answer, Err(StoreError::Refused(says)) if says.to_lowercase().contains("unique")), "{answer:?}");
     }
+}
+
+async fn keys_of_a_user_stay_within_what_they_may_have_together(place: Place, store: Store) {
+    let limited = |key: &str, limit| KeyRecord { rate_limit_per_hour: limit, ..record(key) };
+    let insert = async |store: &Store, record: KeyRecord| {
+        store.insert_key_within(hash(record.key_id.as_str()), record, 100).await.unwrap()
+    };
+    assert!(insert(&store, limited("first", Some(60))).await);
+    let other = place.store();
+    let (one, two) = tokio::join!(insert(&store, limited("a", Some(40))), insert(&other, limited("b", Some(40))));
+    assert!(one ^ two, "two at once are one too many");
+    assert!(!insert(&store, limited("c", Some(1))).await);
+    assert!(!insert(&store, limited("d", None)).await);
+    assert!(insert(&store, KeyRecord { user_id: "another".into(), ..limited("e", Some(100)) }).await);
+    // What is no longer good counts no more.
+    store.revoke_key(&"first".into(), NOW).await.unwrap();
+    assert!(insert(&store, KeyRecord { expires_at: Some(NOW), ..limited("expired", Some(60)) }).await);
+    assert!(insert(&store, limited("f", Some(60))).await);
+    assert_eq!(place.number("SELECT count(*) FROM api_keys"), 5);
 }
 
 async fn after_a_rotation_both_secrets_work_until_the_grace_is_over(_: Place, store: Store) {

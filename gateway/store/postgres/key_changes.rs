@@ -11,7 +11,7 @@ use super::errors::Failure;
 use super::keys::get;
 use super::pool::PostgresStore;
 use super::record;
-use super::values::instant;
+use super::values::{count, instant};
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
@@ -21,6 +21,24 @@ use crate::store::{KeyChanges, NewSecret, Rotated, StoreError, changeable};
 impl PostgresStore {
     pub async fn insert_key(&self, hash: KeyHash, record: KeyRecord) -> Result<(), StoreError> {
         self.change(async |transaction| Ok(record::insert(transaction, &hash, &record).await?)).await
+    }
+
+    pub async fn insert_key_within(&self, hash: KeyHash, record: KeyRecord, most_per_hour: u64) -> Result<bool, StoreError> {
+        // The number means nothing to anybody else.
+        let one_at_a_time = "SELECT pg_advisory_xact_lock(730580887, hashtext($1))";
+        let sql = "SELECT coalesce(sum(rate_limit_per_hour), 0)::bigint FROM api_keys WHERE user_id = $1 AND is_active \
+                   AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+        self.change(async |transaction| {
+            let user_id = record.user_id.as_str();
+            transaction.execute(one_at_a_time, &[&user_id]).await?;
+            let others = transaction.query_one(sql, &[&user_id, &instant(record.created_at)]).await?;
+            let is_within = count(others.get(0)).saturating_add(record.rate_limit_per_hour.unwrap_or(u64::MAX)) <= most_per_hour;
+            if is_within {
+                record::insert(transaction, &hash, &record).await?;
+            }
+            Ok(is_within)
+        })
+        .await
     }
 
     pub async fn update_key(&self, key_id: &KeyId, changes: KeyChanges) -> Result<Option<KeyRecord>, StoreError> {

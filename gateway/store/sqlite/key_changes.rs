@@ -24,6 +24,23 @@ impl SqliteStore {
         self.change(move |transaction| record::insert(transaction, &hash, &record).map(drop)).await
     }
 
+    /// As [`insert_key`](Self::insert_key), if with it all keys of its user that are good at its creation have no more than that
+    /// per hour; those without a limit are not counted. False: they would, and nothing was stored.
+    pub async fn insert_key_within(&self, hash: KeyHash, record: KeyRecord, most_per_hour: u64) -> Result<bool, StoreError> {
+        let sql = "SELECT coalesce(sum(rate_limit_per_hour), 0) FROM api_keys WHERE user_id = ?1 AND is_active \
+                   AND revoked_at IS NULL AND (expires_at IS NULL OR strftime('%Y-%m-%d %H:%M:%f', expires_at) > ?2)";
+        self.change(move |transaction| {
+            let of_user = params![record.user_id.as_str(), record.created_at.to_sql_text()];
+            let others: u64 = transaction.prepare_cached(sql)?.query_row(of_user, |row| row.get(0))?;
+            let is_within = others.saturating_add(record.rate_limit_per_hour.unwrap_or(u64::MAX)) <= most_per_hour;
+            if is_within {
+                record::insert(transaction, &hash, &record)?;
+            }
+            Ok(is_within)
+        })
+        .await
+    }
+
     /// The record after the change; `None`: there is no such key.
     ///
     /// # Errors
