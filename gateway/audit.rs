@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
@@ -43,7 +43,7 @@ pub async fn keep_sealed(store: &Store, mut changes: watch::Receiver<()>) {
 }
 
 /// What was found in the chain.
-#[derive(Debug, Default, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Verdict {
     /// Nothing in the chain was changed, and nothing of it is missing.
     pub is_whole: bool,
@@ -59,8 +59,8 @@ pub struct Verdict {
     pub more_breaks: u64,
 }
 
-/// Reads the whole chain. `kept` is a head of earlier, which has to be in it still. `progress` hears how far it is.
-pub async fn verify(store: &Store, kept: Option<&Head>, mut progress: impl FnMut(u64)) -> Result<Verdict, StoreError> {
+/// Reads the whole chain. `kept` is a head of earlier, which has to be in it still.
+pub async fn verify(store: &Store, kept: Option<&Head>) -> Result<Verdict, StoreError> {
     let mut check = Check { kept, ..Check::default() };
     loop {
         let page = store.chain_after(check.position(), PAGE).await?;
@@ -70,7 +70,6 @@ pub async fn verify(store: &Store, kept: Option<&Head>, mut progress: impl FnMut
         for link in page {
             check.next(link);
         }
-        progress(check.verdict.sealed);
     }
     let (waiting, lost) = store.unsealed_events().await?;
     Ok(check.end(waiting, lost))

@@ -4,11 +4,12 @@
 //! ([`proxy::handle`](crate::proxy::handle)). What depends on the moment alone is said, not judged: how many requests are under
 //! way, whether the upstream answers.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::HOST;
 use http::{Request, Uri};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::auth::{self, Refusal};
@@ -60,19 +61,19 @@ pub struct Described<'a> {
     pub https: bool,
 }
 
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     pub steps: Vec<Step>,
     /// What happens in the end.
     pub outcome: String,
     /// Of the gateway's own answer; `None` where the request passes.
     pub status: Option<u16>,
-    pub code: Option<&'static str>,
+    pub code: Option<Cow<'static, str>>,
 }
 
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Step {
-    pub step: &'static str,
+    pub step: Cow<'static, str>,
     pub passed: bool,
     pub says: String,
 }
@@ -106,7 +107,7 @@ impl Asked {
             Err(failure) => (respond::words(&failure).1.to_owned(), Some(failure)),
         };
         let status = failure.as_ref().map(|failure| respond::words(failure).0.as_u16());
-        Explanation { steps: steps.0, outcome, status, code: failure.map(|failure| failure.code()) }
+        Explanation { steps: steps.0, outcome, status, code: failure.map(|failure| failure.code().into()) }
     }
 
     fn walk(&self, key: &AskedKey, config: &Config, now: Timestamp, steps: &mut Steps) -> Result<String, Failure> {
@@ -220,11 +221,11 @@ struct Steps(Vec<Step>);
 
 impl Steps {
     fn pass(&mut self, step: &'static str, says: String) {
-        self.0.push(Step { step, passed: true, says });
+        self.0.push(Step { step: step.into(), passed: true, says });
     }
 
     fn refuse(&mut self, step: &'static str, says: String) {
-        self.0.push(Step { step, passed: false, says });
+        self.0.push(Step { step: step.into(), passed: false, says });
     }
 
     /// A step that says for itself what was wrong.

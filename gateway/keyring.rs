@@ -2,6 +2,7 @@
 //!
 //! What must stay true here: a key's text leaves only in [`CreatedKey`] and [`RotatedKey`], once; the store gets its hash.
 
+pub mod confirm;
 pub mod handover;
 pub mod once;
 pub mod shown;

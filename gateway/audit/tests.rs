@@ -20,22 +20,22 @@ async fn sealed(store: &Store) -> String {
         store.update_key(&id, renamed).await.unwrap();
     }
     seal(store).await.unwrap();
-    verify(store, None, |_| {}).await.unwrap().head.unwrap()
+    verify(store, None).await.unwrap().head.unwrap()
 }
 
 /// What is wrong.
 async fn breaks(store: &Store, kept: Option<&str>) -> Vec<String> {
     let kept = kept.map(|head| Head::parse(head).unwrap());
-    let verdict = verify(store, kept.as_ref(), |_| {}).await.unwrap();
+    let verdict = verify(store, kept.as_ref()).await.unwrap();
     assert_eq!(verdict.is_whole, verdict.breaks.is_empty());
     verdict.breaks
 }
 
 async fn a_chain_that_nobody_touched_is_whole(place: Place, store: Store) {
-    assert!(verify(&store, None, |_| {}).await.unwrap().is_whole, "before anything happened");
+    assert!(verify(&store, None).await.unwrap().is_whole, "before anything happened");
     let head = sealed(&store).await;
     add_key(&store, "later").await;
-    let verdict = verify(&place.store(), Some(&Head::parse(&head).unwrap()), |_| {}).await.unwrap();
+    let verdict = verify(&place.store(), Some(&Head::parse(&head).unwrap())).await.unwrap();
     assert_eq!((verdict.is_whole, verdict.sealed, verdict.waiting, verdict.head.as_ref()), (true, 6, 1, Some(&head)));
     seal(&store).await.unwrap();
     assert_eq!(breaks(&store, Some(&head)).await, [""; 0]);
@@ -49,7 +49,7 @@ async fn two_that_seal_at_once_make_one_chain(place: Place, store: Store) {
     let other = place.store();
     let (one, two) = tokio::join!(seal(&store), seal(&other));
     one.and(two).unwrap();
-    let verdict = verify(&store, None, |_| {}).await.unwrap();
+    let verdict = verify(&store, None).await.unwrap();
     assert_eq!((verdict.is_whole, verdict.sealed, verdict.waiting), (true, 40, 0));
 }
 

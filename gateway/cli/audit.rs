@@ -3,11 +3,10 @@
 use anyhow::bail;
 use clap::Subcommand;
 use clap::builder::RangedU64ValueParser;
-use indicatif::ProgressBar;
 
 use super::output::{self, counted};
 use super::tools::Tools;
-use crate::audit::{self, Head, Verdict};
+use crate::audit::{Head, Verdict};
 use crate::clock;
 use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
@@ -61,7 +60,7 @@ pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
         Command::List { key, action, since, limit } => {
             let since = since.map_or(Timestamp::default(), |since| since.instant(clock::now()));
             let filter = EventFilter { key_id: key, action, since, before: None, most: limit };
-            let events = tools.store.list_events(&filter).await?;
+            let events = tools.backend.events(&filter).await?;
             tools.output.print(&json(&events), || in_words(&events))
         }
         Command::Verify { head } => verify(head.as_ref(), tools).await,
@@ -69,10 +68,7 @@ pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
 }
 
 async fn verify(head: Option<&Head>, tools: &Tools) -> anyhow::Result<()> {
-    // Shown where stderr is a terminal only.
-    let progress = ProgressBar::new_spinner();
-    let verdict = audit::verify(&tools.store, head, |checked| progress.set_message(counted(checked, "event"))).await?;
-    progress.finish_and_clear();
+    let verdict = tools.backend.verify_events(head).await?;
     tools.output.print(&verdict, || found(&verdict))?;
     if !verdict.is_whole {
         bail!("the chain of changes is not whole: compare with a backup, and find out who can write to the database");

@@ -9,6 +9,7 @@ use tracing::info;
 
 use super::output::counted;
 use super::tools::Tools;
+use crate::audit;
 use crate::clock;
 use crate::model::timestamp::Timestamp;
 use crate::store::{Store, StoreError};
@@ -31,7 +32,7 @@ pub struct CleanupArgs {
 pub async fn run(args: &CleanupArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
     let keys_deactivated = tools.store.deactivate_expired(now).await?;
-    tools.seal_events().await;
+    audit::seal(&tools.store).await?;
     // Gateways that do not own the tables leave the partitions of the days to come to whoever does.
     tools.store.make_room_for_usage(now).await?;
     let age = args.usage_older_than.unwrap_or(tools.config.usage.retention);

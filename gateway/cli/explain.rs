@@ -4,11 +4,9 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use super::failure::BadUsage;
 use super::output;
 use super::tools::Tools;
-use crate::clock;
-use crate::explain::{Asked, AskedKey, Described, Explanation};
+use crate::explain::{Described, Explanation};
 use crate::model::ids::KeyId;
 
 pub const EXAMPLES: &str = "\
@@ -52,9 +50,7 @@ pub async fn run(args: &ExplainArgs, tools: &Tools) -> anyhow::Result<()> {
         ip: args.ip,
         https: args.https,
     };
-    let asked = Asked::new(&described).map_err(|says| BadUsage(format!("no client could send this request: {says}")))?;
-    let key = AskedKey::find(args.key_id.as_ref(), &tools.store, &tools.authority().await).await?;
-    let explanation = asked.explain(&key, &tools.config, clock::now());
+    let explanation = tools.backend.explain(&described, args.key_id.as_ref()).await?;
     tools.output.print(&explanation, || in_words(&explanation))
 }
 
@@ -66,11 +62,11 @@ fn header(text: &str) -> Result<(String, String), &'static str> {
 fn in_words(explanation: &Explanation) -> String {
     let rows = explanation.steps.iter().map(|step| {
         let verdict = if step.passed { "passes" } else { "REFUSED" };
-        [step.step.to_owned(), verdict.to_owned(), step.says.clone()]
+        [step.step.to_string(), verdict.to_owned(), step.says.clone()]
     });
     let steps = output::table(["STEP", "VERDICT", "WHY"], rows);
     let outcome = &explanation.outcome;
-    match (explanation.status, explanation.code) {
+    match (explanation.status, &explanation.code) {
         (Some(status), Some(code)) => format!("{steps}\n\nIt is answered {status} {code}: {outcome}"),
         _ => format!("{steps}\n\nIt passes: {outcome}."),
     }

@@ -1,11 +1,9 @@
 //! `limits`: what a key has used of its hour.
 
 use clap::Subcommand;
-use tracing::info;
 
 use super::output;
 use super::tools::Tools;
-use crate::keyring;
 use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
 use crate::reports::hour::HourUsage;
@@ -25,23 +23,10 @@ pub enum Command {
 }
 
 pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
-    let key_id = match command {
-        Command::Show { key_id } => key_id,
-        Command::Reset { key_id } => {
-            keyring::show(&tools.store, &key_id).await?;
-            tools.authority().await.reset_hour(&key_id, &tools.store).await?;
-            info!(%key_id, "limit reset");
-            tools.seal_events().await;
-            key_id
-        }
+    let usage = match command {
+        Command::Show { key_id } => tools.backend.hour(&key_id).await?,
+        Command::Reset { key_id } => tools.backend.reset_hour(&key_id).await?,
     };
-    show(&key_id, tools).await
-}
-
-async fn show(key_id: &KeyId, tools: &Tools) -> anyhow::Result<()> {
-    let record = keyring::show(&tools.store, key_id).await?;
-    let (now, used) = tools.authority().await.hour_usage(key_id).await?;
-    let usage = HourUsage::new(record.rate_limit_per_hour, used, now);
     tools.output.print(&usage, || in_words(&usage))
 }
 

@@ -4,6 +4,7 @@
 //! 0 when it did what was asked, 1 when it could not, 2 when it was asked in a way that cannot be understood.
 
 mod audit;
+mod backend;
 mod check;
 mod cleanup;
 mod completions;
@@ -56,6 +57,9 @@ Environment:
   GATEWAY_CONFIG      default of --config
   HOKUSAI_USER_ID     default of --user
   HOKUSAI_ADMIN_TOKEN opens the admin API of a gateway to who sends it
+  HOKUSAI_API_ENDPOINT, HOKUSAI_API_KEY
+                      default of --endpoint; the key of an owner, sent there where
+                      HOKUSAI_ADMIN_TOKEN is not set
   DATABASE_URL, REDIS_URL, API_KEY_CACHE_TTL, DEFAULT_RATE_LIMIT
                       instead of store.url, redis.url, keys.cache_ttl (in
                       seconds) and keys.default_rate_limit of the configuration
@@ -69,6 +73,10 @@ pub struct Common {
     #[arg(short, long, global = true, env = "GATEWAY_CONFIG", hide_env_values = true, value_name = "PATH")]
     #[arg(help_heading = "Options of every command", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     config: Option<PathBuf>,
+    /// Work through the admin API of the gateway there instead of on the store [env: HOKUSAI_API_ENDPOINT=]
+    // Not clap's `env`: it is for those commands that can.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Options of every command")]
+    endpoint: Option<String>,
     /// Answer in JSON: one object, or one array for lists
     #[arg(long, global = true, help_heading = "Options of every command")]
     json: bool,
@@ -126,7 +134,9 @@ impl CommandLine {
             Command::Serve => serve::run(common),
             Command::Check => check::run(common),
             Command::Demo => demo::run(common),
-            Command::Migrate(command) => Tools::open(common)?.run(async |tools| migrate::run(command, tools).await),
+            Command::Migrate(command) => {
+                Tools::on_store(common, "migrate")?.run(async |tools| migrate::run(command, tools).await)
+            }
             Command::Keys(command) => Tools::open(common)?.run(async |tools| keys::run(command, tools).await),
             Command::Limits(command) => Tools::open(common)?.run(async |tools| limits::run(command, tools).await),
             Command::Usage(command) => Tools::open(common)?.run(async |tools| usage::run(command, tools).await),
@@ -135,7 +145,7 @@ impl CommandLine {
             Command::Completions(args) => completions::run(&args, common),
             Command::Man(args) => man::run(&args, common),
             Command::Schema => schema::run(common),
-            Command::Cleanup(args) => Tools::open(common)?.run(async |tools| cleanup::run(&args, tools).await),
+            Command::Cleanup(args) => Tools::on_store(common, "cleanup")?.run(async |tools| cleanup::run(&args, tools).await),
         }
     }
 }

@@ -4,58 +4,70 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Common;
-use super::failure::Advice;
+use super::backend::{ApiBackend, Backend, StoreBackend};
+use super::failure::{Advice, BadUsage};
 use super::output::Output;
-use crate::audit;
 use crate::config::{self, Config};
-use crate::drain::Tasks;
-use crate::limits::Authority;
 use crate::model::audit_event::{Actor, Via};
 use crate::observe::logging::{Console, Logging};
-use crate::redis::Redis;
 use crate::store::Store;
 
 /// Where a configuration is looked for when none is named.
 const DEFAULT_PATHS: [&str; 2] = ["gateway.toml", "/etc/hokusai-gateway/gateway.toml"];
 
 pub struct Tools {
-    pub config: Config,
+    pub config: Arc<Config>,
+    /// For commands that work on it alone.
     pub store: Store,
+    /// For those that can do their work elsewhere too.
+    pub backend: Backend,
     pub output: Output,
     _logging: Logging,
 }
 
 impl Tools {
-    /// Touches no store yet.
+    /// Touches no store and no gateway yet.
     pub fn open(common: &Common) -> anyhow::Result<Self> {
+        // An empty one counts as unset.
+        let endpoint = common.endpoint.clone().or_else(|| environment("HOKUSAI_API_ENDPOINT"));
+        Self::assemble(common, endpoint.filter(|endpoint| !endpoint.is_empty()))
+    }
+
+    /// For a command that works on the store alone: what the environment says of an endpoint is for other commands.
+    ///
+    /// # Errors
+    /// When it is given one all the same.
+    pub fn on_store(common: &Common, command: &str) -> anyhow::Result<Self> {
+        match common.endpoint {
+            Some(_) => Err(BadUsage(format!("{command} works on the store itself and takes no --endpoint")).into()),
+            None => Self::assemble(common, None),
+        }
+    }
+
+    fn assemble(common: &Common, endpoint: Option<String>) -> anyhow::Result<Self> {
         let config = match config_path(common) {
             Some(path) => config::load(&path, &environment)?,
             None => config::without_file(Path::new("."), &environment)?,
         };
+        let config = Arc::new(config);
         let logging = Logging::start(&config.log, Console::Quiet, common.log_file.as_deref())?;
         let store = Store::open(&config.store).acting_as(operator());
-        Ok(Self { config, store, output: Output::new(common.json), _logging: logging })
-    }
-
-    /// The one that the gateways ask for the hours' counts.
-    pub async fn authority(&self) -> Authority {
-        let redis = match &self.config.redis {
-            Some(redis) => Some(Redis::connect(redis, &Arc::default(), &Tasks::new()).await),
-            None => None,
+        let backend = match endpoint {
+            Some(endpoint) => Backend::Api(Box::new(ApiBackend::new(&endpoint, credential())?)),
+            None => Backend::Store(Box::new(StoreBackend { config: Arc::clone(&config), store: store.clone() })),
         };
-        Authority::new(self.store.clone(), redis)
-    }
-
-    /// After a change of keys: it has its place in the chain of events then. What fails here is done by a gateway later.
-    pub async fn seal_events(&self) {
-        if let Err(error) = audit::seal(&self.store).await {
-            tracing::warn!(%error, "the change waits for its place in the chain of events");
-        }
+        Ok(Self { config, store, backend, output: Output::new(common.json), _logging: logging })
     }
 
     pub fn run(&self, command: impl AsyncFnOnce(&Self) -> anyhow::Result<()>) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command(self))
     }
+}
+
+/// An administrator's, else an owner's.
+fn credential() -> Option<String> {
+    let set = |name| environment(name).filter(|text| !text.is_empty());
+    set("HOKUSAI_ADMIN_TOKEN").or_else(|| set("HOKUSAI_API_KEY"))
 }
 
 /// Who types the command, and where.

@@ -53,3 +53,17 @@ impl<'a> Listed<'a> {
         Self { shown: Shown::of(record), last_used_at: record.last_used_at.map(Timestamp::to_rfc3339) }
     }
 }
+
+/// What the admin API answers: besides, whether a key that does not work was only disabled.
+#[derive(Serialize, ToSchema)]
+pub struct Told<'a> {
+    #[serde(flatten)]
+    listed: Listed<'a>,
+    revoked_at: Option<String>,
+}
+
+impl<'a> Told<'a> {
+    pub fn of(record: &'a KeyRecord) -> Self {
+        Self { listed: Listed::of(record), revoked_at: record.revoked_at.map(Timestamp::to_rfc3339) }
+    }
+}

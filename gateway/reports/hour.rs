@@ -1,12 +1,12 @@
 //! What a key has used of its hour.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::quota::HourWindow;
 use crate::model::timestamp::Timestamp;
 
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HourUsage {
     /// Per hour; `None` for no limit, and then nothing remains or is used up either.
     pub limit: Option<u64>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::ids::KeyId;
@@ -25,7 +25,7 @@ pub struct UsageFilter {
 }
 
 /// Some requests taken together.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageSums {
     pub request_count: u64,
     pub errors_4xx: u64,
@@ -60,20 +60,20 @@ pub struct UsageBreakdown {
     pub addresses: Vec<AddressUsage>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatusUsage {
     pub status_code: i64,
     pub request_count: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EndpointUsage {
     pub endpoint: String,
     pub request_count: u64,
     pub avg_response_time_ms: f64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AddressUsage {
     /// `None`: of these requests it was not known.
     pub client_ip: Option<String>,

@@ -13,6 +13,7 @@ mod credentials;
 mod dashboard;
 mod deadlines;
 mod drain;
+mod endpoint;
 mod explain;
 mod forwarded;
 mod framing;

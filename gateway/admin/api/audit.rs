@@ -98,5 +98,5 @@ impl EventQuery {
 pub async fn verify(_: Admin, State(api): State<Arc<Api>>, Params(query): Params<HeadQuery>) -> Result<Json<Verdict>, Problem> {
     let head = query.head.as_deref().map(Head::parse).transpose();
     let head = head.map_err(|says| Problem::Invalid(format!("head: {says}")))?;
-    Ok(Json(audit::verify(&api.store, head.as_ref(), |_| {}).await?))
+    Ok(Json(audit::verify(&api.store, head.as_ref()).await?))
 }

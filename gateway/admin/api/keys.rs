@@ -22,8 +22,9 @@ use super::new_key::{Changes, Wanted};
 use super::precondition::{IfMatch, etag};
 use super::problem::{Problem, ProblemBody};
 use crate::clock;
+use crate::keyring::confirm::{self, Confirmations};
 use crate::keyring::once::{self, Done};
-use crate::keyring::shown::{Listed, Shown};
+use crate::keyring::shown::{Shown, Told};
 use crate::keyring::{self, CreatedKey, KeyringError, RotatedKey};
 use crate::model::ids::{KeyId, UserId};
 use crate::model::key_record::KeyRecord;
@@ -56,7 +57,7 @@ struct Rotated<'a> {
 struct Row<'a> {
     id: &'a str,
     #[serde(flatten)]
-    listed: Listed<'a>,
+    told: Told<'a>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -66,10 +67,21 @@ pub struct Filter {
     user_id: Option<String>,
     #[serde(default)]
     active: bool,
+    /// Only those that were created before this time.
+    created_before: Option<String>,
     /// At most so many; all where it is left out. `Link` then leads to the rest.
     limit: Option<usize>,
     /// Only those that come after this key id.
     after: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Wait {
+    /// Answer when every live gateway has confirmed, after ten seconds with those that have not.
+    #[serde(default)]
+    wait: bool,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -131,8 +143,9 @@ pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Params(filter): P
         return Err(Problem::Invalid("limit: it must be at least 1".to_owned()));
     }
     let good_at = filter.active.then(clock::now);
+    let created_before = filter.created_before.as_deref().map(instant).transpose()?;
     let after = filter.after.map(KeyId::from);
-    let asked = KeyFilter { user_id, good_at, after, most: filter.limit, ..KeyFilter::default() };
+    let asked = KeyFilter { user_id, good_at, created_before, after, most: filter.limit, ..KeyFilter::default() };
     let listing = keyring::list(&api.store, &asked).await?;
     listing.unreadable.iter().for_each(|error| tracing::warn!(%error, "a key could not be listed"));
     let rows: Vec<_> = listing.keys.iter().map(row).collect();
@@ -147,7 +160,12 @@ fn next_page(asked: &KeyFilter, last: &KeyId, limit: usize) -> String {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let user = asked.user_id.as_ref().map(|user| format!("&user_id={}", encoded(user.as_str()))).unwrap_or_default();
     let active = if asked.good_at.is_some() { "&active=true" } else { "" };
-    format!("</api/v1/keys?limit={limit}&after={}{user}{active}>; rel=\"next\"", encoded(last.as_str()))
+    let before = asked.created_before.map(|end| format!("&created_before={}", encoded(&end.to_rfc3339()))).unwrap_or_default();
+    format!("</api/v1/keys?limit={limit}&after={}{user}{active}{before}>; rel=\"next\"", encoded(last.as_str()))
+}
+
+fn instant(text: &str) -> Result<Timestamp, Problem> {
+    Timestamp::parse(text).ok_or_else(|| Problem::Invalid(format!("created_before: {text:?} is no time as in RFC 3339")))
 }
 
 /// Show one key.
@@ -158,11 +176,11 @@ fn next_page(asked: &KeyFilter, last: &KeyId, limit: usize) -> String {
     tag = "keys",
     params(("key_id" = String, Path)),
     security(("token" = []), ("key" = [])),
-    responses((status = 200, description = "the key", body = Listed<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the key", body = Told<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn show(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<Response, Problem> {
     let record = of_caller(&caller, &api, key_id).await?;
-    Ok((etag(&record), Json(Listed::of(&record))).into_response())
+    Ok((etag(&record), Json(Told::of(&record))).into_response())
 }
 
 /// The key, for an administrator or its owner. Others do not learn that it is there.
@@ -184,7 +202,7 @@ pub async fn of_caller(caller: &Caller, api: &Api, key_id: String) -> Result<Key
     params(("key_id" = String, Path), ("If-Match" = Option<String>, Header)),
     request_body = Changes,
     security(("token" = [])),
-    responses((status = 200, description = "the key", body = Listed<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the key", body = Told<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn update(
     Admin(caller): Admin,
@@ -197,7 +215,7 @@ pub async fn update(
     let changes = KeyChanges { only_if, ..changes.into_changes()? };
     let record = keyring::update(&caller.store(&api), &key_id, changes, clock::now()).await?;
     tracing::info!(%key_id, "key changed by the admin API");
-    Ok((etag(&record), Json(Listed::of(&record))).into_response())
+    Ok((etag(&record), Json(Told::of(&record))).into_response())
 }
 
 /// End a key for good, with every secret it has.
@@ -206,11 +224,16 @@ pub async fn update(
     path = "/keys/{key_id}",
     operation_id = "revokeKey",
     tag = "keys",
-    params(("key_id" = String, Path)),
+    params(("key_id" = String, Path), Wait),
     security(("token" = []), ("key" = [])),
-    responses((status = 204, description = "it is revoked"), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 204, description = "it is revoked"), (status = 200, description = "it is revoked; who has confirmed", body = Confirmations), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
-pub async fn revoke(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): Path<String>) -> Result<StatusCode, Problem> {
+pub async fn revoke(
+    caller: Caller,
+    State(api): State<Arc<Api>>,
+    Path(key_id): Path<String>,
+    Params(Wait { wait }): Params<Wait>,
+) -> Result<Response, Problem> {
     let key_id = match caller.owner() {
         // Also one whose row cannot be understood.
         None => KeyId::from(key_id),
@@ -218,7 +241,10 @@ pub async fn revoke(caller: Caller, State(api): State<Arc<Api>>, Path(key_id): P
     };
     keyring::revoke(&caller.store(&api), &key_id, clock::now()).await?;
     tracing::info!(%key_id, "key revoked by the admin API");
-    Ok(StatusCode::NO_CONTENT)
+    match wait {
+        true => Ok(Json(confirm::by_all_gateways(&api.store, &key_id).await?).into_response()),
+        false => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
 }
 
 /// Give a key a new secret. An owner may where the key may no more than the one they call with. Its text is in this answer alone.
@@ -262,7 +288,7 @@ pub async fn rotate(
 
 /// `expires_at` is UTC without an offset here alone: existing views compare it with such a time.
 fn row(record: &KeyRecord) -> serde_json::Value {
-    let row = Row { id: record.key_id.as_str(), listed: Listed::of(record) };
+    let row = Row { id: record.key_id.as_str(), told: Told::of(record) };
     let mut row = serde_json::to_value(row).expect("texts and numbers are JSON");
     if let Some(end) = record.expires_at {
         row["expires_at"] = end.to_rfc3339().trim_end_matches("+00:00").into();

@@ -2,14 +2,13 @@
 
 use clap::Args;
 use serde::Serialize;
-use tracing::info;
 
 use super::Expiry;
 use super::shown::{Shown, details};
+use crate::cli::backend::WantedKey;
 use crate::cli::tools::Tools;
 use crate::cli::values::{self, RateLimit};
 use crate::clock;
-use crate::keyring::{self, NewKey};
 use crate::model::address::IpNetSet;
 use crate::model::api_key::Environment;
 use crate::model::ids::UserId;
@@ -49,20 +48,17 @@ pub struct CreateArgs {
 
 pub async fn run(args: CreateArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
-    let keys = &tools.config.keys;
-    let wanted = NewKey {
+    let wanted = WantedKey {
         user_id: args.user,
         name: args.name,
         environment: args.environment,
-        rate_limit_per_hour: args.rate_limit.map_or(Some(keys.default_rate_limit), |limit| limit.0),
+        rate_limit: args.rate_limit,
         expires_at: args.expiry.instant(now),
         allowed_ips: IpNetSet::parse(&args.allowed_ips)?,
         scopes: args.scopes,
-        most_together: None,
     };
-    let created = keyring::create(&tools.store, &keys.prefix, wanted, now).await?;
-    info!(key_id = %created.record.key_id, user_id = %created.record.user_id, "key created");
-    let key = created.key.expose();
+    let created = tools.backend.create(&wanted, now).await?;
+    let key = created.text.as_str();
     tools.output.print(&Created { key, shown: Shown::of(&created.record) }, || with_key(key, &details(&created.record, now)))
 }
 

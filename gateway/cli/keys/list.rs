@@ -6,12 +6,12 @@ use anyhow::bail;
 use clap::Args;
 
 use super::shown::{Listed, details, overview};
+use crate::cli::backend::Keys;
 use crate::cli::tools::Tools;
 use crate::clock;
-use crate::keyring;
 use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
-use crate::store::{KeyFilter, KeyListing};
+use crate::store::KeyFilter;
 use crate::units::parse_duration;
 
 pub const EXAMPLES: &str = "\
@@ -40,7 +40,7 @@ pub struct ShowArgs {
 
 pub async fn run(args: ListArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
-    let listing = keyring::list(&tools.store, &args.filter(now)).await?;
+    let listing = tools.backend.list(&args.filter(now)).await?;
     let listed: Vec<Listed<'_>> = listing.keys.iter().map(Listed::of).collect();
     tools.output.print(&listed, || match listing.keys.is_empty() {
         true => "No keys.".to_owned(),
@@ -50,7 +50,7 @@ pub async fn run(args: ListArgs, tools: &Tools) -> anyhow::Result<()> {
 }
 
 pub async fn show(args: &ShowArgs, tools: &Tools) -> anyhow::Result<()> {
-    let record = keyring::show(&tools.store, &args.key_id).await?;
+    let record = tools.backend.show(&args.key_id).await?;
     tools.output.print(&Listed::of(&record), || details(&record, clock::now()))
 }
 
@@ -66,10 +66,9 @@ impl ListArgs {
 }
 
 /// The others were listed; yet whoever goes through all keys must learn that some are missing.
-fn all_were_readable(listing: &KeyListing) -> anyhow::Result<()> {
+fn all_were_readable(listing: &Keys) -> anyhow::Result<()> {
     if listing.unreadable.is_empty() {
         return Ok(());
     }
-    let rows: Vec<String> = listing.unreadable.iter().map(ToString::to_string).collect();
-    bail!("the list is not complete, some rows cannot be read:\n  {}", rows.join("\n  "))
+    bail!("the list is not complete, some rows cannot be read:\n  {}", listing.unreadable.join("\n  "))
 }

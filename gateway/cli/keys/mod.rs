@@ -37,19 +37,15 @@ pub enum Command {
     Rotate(rotate::RotateArgs),
 }
 
-/// The tables are made where there are none yet.
 pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
-    tools.store.ensure_migrated().await?;
-    let done = match command {
+    match command {
         Command::Create(args) => create::run(args, tools).await,
         Command::List(args) => list::run(args, tools).await,
         Command::Show(args) => list::show(&args, tools).await,
         Command::Update(args) => update::run(args, tools).await,
         Command::Revoke(args) => revoke::run(&args, tools).await,
         Command::Rotate(args) => rotate::run(&args, tools).await,
-    };
-    tools.seal_events().await;
-    done
+    }
 }
 
 #[derive(Debug, Args)]

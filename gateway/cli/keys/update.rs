@@ -1,14 +1,12 @@
 //! `keys update`
 
 use clap::Args;
-use tracing::info;
 
 use super::Expiry;
 use super::shown::{Listed, details};
 use crate::cli::tools::Tools;
 use crate::cli::values::{self, RateLimit};
 use crate::clock;
-use crate::keyring;
 use crate::model::address::{IpNetSet, NotANetwork};
 use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
@@ -89,8 +87,7 @@ struct Wanted {
 pub async fn run(args: UpdateArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
     let changes = args.wanted.into_changes(now)?;
-    let record = keyring::update(&tools.store, &args.key_id, changes, now).await?;
-    info!(key_id = %args.key_id, "key changed");
+    let record = tools.backend.update(&args.key_id, changes, now).await?;
     tools.output.print(&Listed::of(&record), || details(&record, now))
 }
 

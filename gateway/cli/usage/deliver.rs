@@ -26,10 +26,11 @@ pub struct DeliverArgs {
 }
 
 pub async fn run(args: &DeliverArgs, tools: &Tools) -> anyhow::Result<()> {
+    let backend = tools.backend.store("usage deliver")?;
     let spool = Spool::open_left(&args.folder).map_err(in_use_is_no_fault)?;
-    tools.store.ensure_migrated().await?;
-    let leases_settled = limits::settle_spool(&spool, &tools.authority().await).await?;
-    let usage = usage::deliver(&spool, &tools.store, &tools.config.usage).await?;
+    let store = backend.tables().await?;
+    let leases_settled = limits::settle_spool(&spool, &backend.authority().await).await?;
+    let usage = usage::deliver(&spool, store, &tools.config.usage).await?;
     let done = Delivery { spool_id: spool.id(), written: usage.written, dropped: usage.dropped, leases_settled };
     info!(spool_id = done.spool_id, done.written, done.dropped, leases_settled, "a spool was delivered");
     tools.output.print(&done, || done.in_words())

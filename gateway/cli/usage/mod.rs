@@ -50,7 +50,7 @@ struct Which {
     key: Option<KeyId>,
     /// Only requests for this path, as it is recorded: whole, without its query
     #[arg(long, value_name = "PATH")]
-    endpoint: Option<String>,
+    path: Option<String>,
     /// Only requests that were answered so: 404
     #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(100..=599))]
     status: Option<u16>,
@@ -58,6 +58,6 @@ struct Which {
 
 impl Which {
     fn filter(&self, since: Timestamp, until: Timestamp) -> UsageFilter {
-        UsageFilter { since, until, key_id: self.key.clone(), endpoint: self.endpoint.clone(), status: self.status }
+        UsageFilter { since, until, key_id: self.key.clone(), endpoint: self.path.clone(), status: self.status }
     }
 }

@@ -42,7 +42,7 @@ pub async fn run(args: &SeriesArgs, tools: &Tools) -> anyhow::Result<()> {
     let starts = series::starts(args.since.instant(now), now, args.every)
         .map_err(|says| BadUsage(format!("--since with --every: {says}")))?;
     let until = now.plus(Duration::from_millis(1));
-    let used = tools.store.usage_series(&args.which.filter(starts[0], until), args.every).await?;
+    let used = tools.backend.usage_series(&args.which.filter(starts[0], until), args.every).await?;
     let steps = series::with_empty(&starts, used);
     tools.output.print(&series::json(&steps), || in_words(&steps))
 }

@@ -6,11 +6,10 @@ use indicatif::BinaryBytes;
 use crate::cli::output::{self, milliseconds};
 use crate::cli::tools::Tools;
 use crate::clock;
-use crate::keyring;
 use crate::model::ids::KeyId;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
-use crate::reports::breakdown::{self, Breakdown};
+use crate::reports::breakdown::Breakdown;
 use crate::reports::{SINCE, When, when};
 use crate::store::{AddressUsage, EndpointUsage, UsageBreakdown};
 
@@ -27,9 +26,9 @@ pub struct ShowArgs {
 
 pub async fn run(args: &ShowArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
-    let key = keyring::show(&tools.store, &args.key_id).await?;
+    let key = tools.backend.show(&args.key_id).await?;
     let since = args.since.instant(now);
-    let usage = breakdown::of_key(&tools.store, &args.key_id, since, now).await?;
+    let usage = tools.backend.usage_of(&args.key_id, since, now).await?;
     tools.output.print(&Breakdown::of(&key, since, &usage), || in_words(&key, since, &usage))
 }
 

@@ -26,7 +26,7 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
 }
 
 pub async fn run(args: &TopArgs, tools: &Tools) -> anyhow::Result<()> {
-    let keys = tools.store.usage_top(args.since.instant(clock::now()), args.limit).await?;
+    let keys = tools.backend.usage_top(args.since.instant(clock::now()), args.limit).await?;
     tools.output.print(&top::json(&keys), || in_words(&keys))
 }
 

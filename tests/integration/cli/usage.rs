@@ -59,7 +59,7 @@ fn a_series_of_some_requests_counts_these_alone() {
     };
     assert_eq!(counted(&[]), 3);
     assert_eq!(counted(&["--key", one["key_id"].as_str().unwrap()]), 2);
-    assert_eq!(counted(&["--endpoint", "/a"]), 2);
+    assert_eq!(counted(&["--path", "/a"]), 2);
     assert_eq!(counted(&["--status", "404"]), 1);
 }
 

@@ -29,7 +29,11 @@ impl Delivery {
 
     /// One line of JSON, as `keys rotate KEY_ID --json` prints it.
     pub async fn deliver(&self, rotated: &RotatedKey) -> anyhow::Result<()> {
-        let mut json = Zeroizing::new(serde_json::to_vec(&Rotated::of(rotated))?);
+        let mut json = Zeroizing::new(serde_json::to_vec(&Rotated::of(
+            rotated.key.expose(),
+            &rotated.record,
+            rotated.previous_valid_until,
+        ))?);
         json.push(b'\n');
         match self {
             Self::Folder(folder) => folder.put(&rotated.record.key_id, &json),

@@ -51,6 +51,8 @@ pub struct DueArgs {
 
 /// `age` is what `--due` says.
 pub async fn run(args: &DueArgs, age: Duration, grace: Duration, tools: &Tools) -> anyhow::Result<()> {
+    let backend = tools.backend.store("keys rotate --due")?;
+    backend.tables().await?;
     // Looked at in a dry run too, and before anything is rotated.
     let delivery = Delivery::open(args.deliver_to.as_deref(), args.deliver_command.as_deref())?;
     let now = clock::now();
@@ -64,6 +66,7 @@ pub async fn run(args: &DueArgs, age: Duration, grace: Duration, tools: &Tools) 
             _ => Some(Handled { record, outcome: Outcome::Due }),
         });
     }
+    backend.seal_events().await;
     tell(&handled, tools)?;
     let failed = handled.iter().filter_map(Handled::failure);
     nothing_failed(&failed.chain(listing.unreadable.iter().map(ToString::to_string)).collect::<Vec<_>>())

@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use tracing::info;
 
 use super::create::with_key;
 use super::shown::{Shown, details};
 use crate::cli::output;
 use crate::cli::tools::Tools;
 use crate::clock;
-use crate::keyring::{self, RotatedKey};
 use crate::model::ids::KeyId;
+use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
 use crate::units::parse_duration;
 
@@ -70,13 +69,12 @@ pub async fn run(args: &RotateArgs, tools: &Tools) -> anyhow::Result<()> {
 
 async fn rotate_one(key_id: &KeyId, grace: Duration, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
-    let rotated = keyring::rotate(&tools.store, &tools.config.keys.prefix, key_id, grace, now).await?;
-    info!(%key_id, "key rotated");
-    tools.output.print(&Rotated::of(&rotated), || {
+    let rotated = tools.backend.rotate(key_id, grace, now).await?;
+    tools.output.print(&Rotated::of(&rotated.text, &rotated.record, rotated.previous_valid_until), || {
         let previous = rotated.previous_valid_until.map_or("The old secrets ended just now.".to_owned(), |until| {
             format!("The secret before works until {} UTC.", output::time(until))
         });
-        with_key(rotated.key.expose(), &format!("{}\n\n{previous}", details(&rotated.record, now)))
+        with_key(&rotated.text, &format!("{}\n\n{previous}", details(&rotated.record, now)))
     })
 }
 
@@ -90,11 +88,7 @@ struct Rotated<'a> {
 }
 
 impl<'a> Rotated<'a> {
-    fn of(rotated: &'a RotatedKey) -> Self {
-        Self {
-            key: rotated.key.expose(),
-            shown: Shown::of(&rotated.record),
-            previous_valid_until: rotated.previous_valid_until.map(Timestamp::to_rfc3339),
-        }
+    fn of(key: &'a str, record: &'a KeyRecord, previous_valid_until: Option<Timestamp>) -> Self {
+        Self { key, shown: Shown::of(record), previous_valid_until: previous_valid_until.map(Timestamp::to_rfc3339) }
     }
 }

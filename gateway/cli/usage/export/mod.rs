@@ -63,11 +63,12 @@ pub async fn run(args: &ExportArgs, tools: &Tools) -> anyhow::Result<()> {
         return Err(BadUsage("--since is not before --until".to_owned()).into());
     }
     let filter = args.which.filter(since, until);
+    let store = &tools.backend.store("usage export")?.store;
     let Some(path) = &args.output else {
         let default = if tools.output.is_json() { Format::Jsonl } else { Format::Csv };
-        return to_stdout(args.format.unwrap_or(default), &filter, &tools.store).await;
+        return to_stdout(args.format.unwrap_or(default), &filter, store).await;
     };
-    let rows = to_file(path, args.format.unwrap_or(Format::Csv), &filter, &tools.store).await?;
+    let rows = to_file(path, args.format.unwrap_or(Format::Csv), &filter, store).await?;
     let done = Exported { path, rows };
     tools.output.print(&done, || format!("Wrote {} to {}.", counted(rows, "row"), path.display()))
 }
