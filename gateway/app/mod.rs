@@ -29,6 +29,7 @@ use crate::listen::bind::{self, BindError, Bound};
 use crate::listen::handed_over::{HandOverError, HandedOver};
 use crate::listen::tls::Tls;
 use crate::observe::metrics::Metrics;
+use crate::observe::refused_requests::RefusedRequests;
 use crate::proxy::worker::Live;
 use crate::redis::Redis;
 use crate::spool::{Spool, SpoolError};
@@ -152,7 +153,9 @@ impl App {
         let live = Live::new(Arc::clone(&config), &metrics);
         live.watch_servers(&tasks);
         let traffic: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
-        let workers = Workers::start(&live, bound, &lookup, &limiter, usage.as_ref(), &metrics).map_err(StartError::Worker)?;
+        let refused = Arc::<RefusedRequests>::default();
+        let workers = Workers::start(&live, bound, &lookup, &limiter, usage.as_ref(), &metrics, &refused);
+        let workers = workers.map_err(StartError::Worker)?;
 
         let readiness = Arc::<Readiness>::default();
         let in_force = Arc::new(ArcSwap::new(Arc::clone(&config)));
@@ -162,6 +165,7 @@ impl App {
             lookup: Arc::clone(&lookup),
             limiter: Arc::clone(&limiter),
             recorder: usage.as_ref().map(Usage::recorder),
+            refused,
             readiness: Arc::clone(&readiness),
         };
         let (admin, admin_tasks) = serve_admin(admin_listener, Arc::clone(&metrics), api);

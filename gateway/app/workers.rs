@@ -21,6 +21,7 @@ use crate::listen::per_address::PerAddress;
 use crate::listen::proxy_protocol::Refused;
 use crate::listen::tls::Tls;
 use crate::observe::metrics::Metrics;
+use crate::observe::refused_requests::RefusedRequests;
 use crate::proxy::worker::{Live, Worker};
 use crate::usage::Usage;
 
@@ -44,6 +45,7 @@ struct Shared<'a> {
     limiter: &'a Arc<Limiter>,
     usage: Option<&'a Usage>,
     metrics: &'a Arc<Metrics>,
+    refused_requests: &'a Arc<RefusedRequests>,
     connections: Arc<Semaphore>,
     paces: Arc<Paces>,
     refused: Arc<Refused>,
@@ -60,6 +62,7 @@ impl Workers {
         limiter: &Arc<Limiter>,
         usage: Option<&Usage>,
         metrics: &Arc<Metrics>,
+        refused_requests: &Arc<RefusedRequests>,
     ) -> io::Result<Self> {
         let rules = &live.config.server;
         let connections = Arc::new(Semaphore::new(rules.max_connections));
@@ -68,6 +71,7 @@ impl Workers {
             limiter,
             usage,
             metrics,
+            refused_requests,
             connections,
             paces: Arc::default(),
             refused: Arc::default(),
@@ -126,6 +130,7 @@ impl Shared<'_> {
             paces: Arc::clone(&self.paces),
             shard: self.metrics.shard(),
             recorder: self.usage.map(Usage::recorder),
+            refused: Arc::clone(self.refused_requests),
             tasks: Tasks::new(),
         }
     }

@@ -37,6 +37,18 @@ pub enum Refusal {
     Unavailable(#[from] StoreError),
 }
 
+/// Why, and the key that it was, where there is such a one.
+pub struct Refused {
+    pub why: Refusal,
+    pub key: Option<Arc<KnownKey>>,
+}
+
+impl<T: Into<Refusal>> From<T> for Refused {
+    fn from(why: T) -> Self {
+        Self { why: why.into(), key: None }
+    }
+}
+
 /// Judges what was presented. A key that passes is good now and from this address.
 ///
 /// # Errors
@@ -46,16 +58,19 @@ pub async fn authenticate(
     client: Option<ClientIp>,
     now: Moment,
     lookup: &Arc<Lookup>,
-) -> Result<Arc<KnownKey>, Refusal> {
+) -> Result<Arc<KnownKey>, Refused> {
     let hash = match presented {
-        Presented::Nothing => return Err(Refusal::Missing),
-        Presented::Several => return Err(Refusal::Several),
-        Presented::One { form: Form::Malformed, .. } => return Err(Refusal::Unknown),
-        Presented::One { form: Form::Foreign, .. } if !lookup.store_has_foreign_keys() => return Err(Refusal::Unknown),
+        Presented::Nothing => return Err(Refusal::Missing.into()),
+        Presented::Several => return Err(Refusal::Several.into()),
+        Presented::One { form: Form::Malformed, .. } => return Err(Refusal::Unknown.into()),
+        Presented::One { form: Form::Foreign, .. } if !lookup.store_has_foreign_keys() => return Err(Refusal::Unknown.into()),
         Presented::One { hash, .. } => hash,
     };
     let known = lookup.find(hash, now.monotonic).await?.filter(|known| known.key.hash.matches(&hash)).ok_or(Refusal::Unknown)?;
-    judge(known.key.standing(now.wall), &known.key.record, client).map(|()| known)
+    match judge(known.key.standing(now.wall), &known.key.record, client) {
+        Ok(()) => Ok(known),
+        Err(why) => Err(Refused { why, key: Some(known) }),
+    }
 }
 
 /// Whether a key of this standing may be used from this address.

@@ -13,6 +13,7 @@ pub mod grpc;
 pub mod handle;
 pub mod headers;
 pub mod record;
+mod refused;
 pub mod request_headers;
 pub mod request_id;
 pub mod respond;

@@ -88,6 +88,14 @@ impl Record {
         })
     }
 
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
     /// The head of this answer is going out.
     pub fn answering(&mut self, status: StatusCode) {
         self.answering = status;

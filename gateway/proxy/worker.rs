@@ -10,6 +10,7 @@ use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::limits::pace::Paces;
 use crate::observe::metrics::{Metrics, RouteLabel, Shard};
+use crate::observe::refused_requests::RefusedRequests;
 use crate::reserved_headers::ReservedHeaders;
 use crate::route::RouteTable;
 use crate::upstream::balance::Servers;
@@ -26,6 +27,8 @@ pub struct Worker {
     pub shard: Arc<Shard>,
     /// `None` where usage is not recorded.
     pub recorder: Option<Recorder>,
+    /// Those of all workers.
+    pub refused: Arc<RefusedRequests>,
     /// This worker's connections.
     pub tasks: Tasks,
 }

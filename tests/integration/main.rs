@@ -12,6 +12,7 @@ mod client_address;
 mod credentials;
 mod dashboard;
 mod deadlines;
+mod decisions;
 mod drain;
 mod endpoint;
 mod explain;

@@ -7,6 +7,7 @@
 mod audit;
 mod body;
 mod caller;
+mod decisions;
 mod explain;
 mod idempotency;
 mod keys;
@@ -38,6 +39,7 @@ use super::Readiness;
 use crate::auth::lookup::Lookup;
 use crate::config::Config;
 use crate::limits::Limiter;
+use crate::observe::refused_requests::RefusedRequests;
 use crate::store::Store;
 use crate::usage::Recorder;
 
@@ -50,6 +52,8 @@ pub struct Api {
     pub limiter: Arc<Limiter>,
     /// `None` where usage is not recorded.
     pub recorder: Option<Recorder>,
+    /// Of this gateway.
+    pub refused: Arc<RefusedRequests>,
     pub readiness: Arc<Readiness>,
 }
 
@@ -70,6 +74,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(keys::show, keys::update, keys::revoke))
         .routes(routes!(keys::rotate))
         .routes(routes!(explain::explain))
+        .routes(routes!(decisions::list))
         .routes(routes!(audit::list))
         .routes(routes!(audit::verify))
         .routes(routes!(limits::show))

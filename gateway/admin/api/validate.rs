@@ -67,7 +67,7 @@ pub async fn validate(
     let presented = presented(&question, &headers, &config);
     let client = client(&question, PeerAddr::new(peer), &headers, &config.client_address);
     let now = Moment::now();
-    let key = authenticate(presented, client, now, &api.lookup).await.map_err(|refusal| match refusal {
+    let key = authenticate(presented, client, now, &api.lookup).await.map_err(|refused| match refused.why {
         Refusal::Unavailable(_) => Problem::StoreUnavailable,
         _ => Problem::InvalidCredential,
     })?;
