@@ -26,6 +26,7 @@ use hokusai_gateway::model::usage_event::UsageEvent;
 use hokusai_gateway::observe::metrics::{AuthResult, Finished, Metrics, UpstreamResult};
 use hokusai_gateway::proxy::client::Client;
 use hokusai_gateway::proxy::request_headers::RequestHeaders;
+use hokusai_gateway::proxy::request_id::RequestId;
 use hokusai_gateway::reserved_headers::ReservedHeaders;
 use hokusai_gateway::route::RouteTable;
 use hokusai_gateway::spool::Spool;
@@ -93,7 +94,7 @@ fn header_rules(criterion: &mut Criterion) {
         scheme: Scheme::Http,
         peer_is_trusted: false,
         speaks_forwarded: false,
-        request_id: &HeaderValue::from_static("0123456789abcdef0123456789abcdef"),
+        request_id: &RequestId::MadeUp(*b"0123456789abcdef0123456789abcdef"),
         rules: &HeaderRules::default(),
         reserved: &reserved,
         cut: Some((config_of("").keys.accept, "hk")),

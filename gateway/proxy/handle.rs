@@ -17,8 +17,8 @@ use super::client::Client;
 use super::failure::Failure;
 use super::forward::Passage;
 use super::record::Record;
-use super::request_headers::X_REQUEST_ID;
-use super::request_id::request_id;
+use super::request_id::RequestId;
+use super::respond::Limits;
 use super::worker::{Live, RouteFacts, Worker};
 use super::{cors, fixed, framing, grpc, headers, refused, respond, target};
 use crate::auth::{self, extract, known_key::KnownKey};
@@ -40,7 +40,7 @@ pub async fn handle(
 ) -> Result<Response<AnswerBody>, Infallible> {
     client.begin();
     let live = worker.live.load();
-    let request_id = request_id(request.headers());
+    let request_id = RequestId::of(request.headers());
     let record = Record::open(&worker, &client, &live, &request, request_id.clone());
     let answered_at = record.arrived.wall;
     let mut exchange = Exchange {
@@ -63,7 +63,7 @@ pub async fn handle(
         Err(failure) => exchange.refuse(failure, has_body),
     };
 
-    exchange.finish_headers(response.headers_mut(), origin.as_ref(), request_id);
+    exchange.finish_headers(response.headers_mut(), origin.as_ref(), &request_id);
     exchange.close_own(&response);
     if let Some(failure) = exchange.refused.filter(|_| exchange.is_grpc) {
         response = grpc::answer(&failure, response.into_parts().0.headers);
@@ -257,13 +257,12 @@ impl<'a> Exchange<'a> {
     }
 
     /// What every answer carries.
-    fn finish_headers(&self, answer: &mut HeaderMap, origin: Option<&HeaderValue>, request_id: HeaderValue) {
-        answer.insert(X_REQUEST_ID, request_id);
-        if let Some((key, Some(quota))) = &self.admitted
-            && let Some(hourly) = &key.hourly
-        {
-            respond::add_limits(answer, &hourly.headers, quota, self.answered_at);
-        }
+    fn finish_headers(&self, answer: &mut HeaderMap, origin: Option<&HeaderValue>, request_id: &RequestId) {
+        let limits = self.admitted.as_ref().and_then(|(key, quota)| {
+            let prepared = &key.hourly.as_ref()?.headers;
+            Some(Limits { prepared, quota: quota.as_ref()?, now: self.answered_at })
+        });
+        respond::add_own(answer, request_id, limits);
         if let Some(rules) = self.route.and_then(|route| route.cors.as_ref()) {
             cors::add(answer, origin, rules);
         }

@@ -7,11 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
 
 use super::client::{Client, Phase};
 use super::failure::{Failure, Fault};
+use super::request_id::RequestId;
 use super::target;
 use super::worker::{Live, Worker};
 use crate::auth::known_key::KnownKey;
@@ -29,7 +30,7 @@ pub struct Record {
     client: Arc<Client>,
     /// There is to be a line of it in the access log.
     is_logged: bool,
-    pub request_id: HeaderValue,
+    pub request_id: RequestId,
     method: Method,
     uri: Uri,
     /// When the request arrived: the instant that its key is judged at.
@@ -62,7 +63,7 @@ impl Record {
         client: &Arc<Client>,
         live: &Live,
         request: &Request<Incoming>,
-        request_id: HeaderValue,
+        request_id: RequestId,
     ) -> Box<Self> {
         Box::new(Self {
             is_logged: live.config.log.access,
@@ -144,7 +145,7 @@ impl Record {
         let Some(recorder) = &self.worker.recorder else { return };
         recorder.record(&UsageEvent {
             key_id: key.key.record.key_id.as_str(),
-            request_id: self.request_id.to_str().unwrap_or_default(),
+            request_id: self.request_id.as_str(),
             method: self.method.as_str(),
             endpoint: target::path(&self.uri),
             status: self.status().as_u16(),
@@ -163,7 +164,7 @@ impl Record {
         let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         tracing::info!(
             target: "access",
-            request_id = self.request_id.to_str().unwrap_or_default(),
+            request_id = self.request_id.as_str(),
             client = self.client_ip.map(tracing::field::display),
             method = self.method.as_str(),
             path = target::path(&self.uri),

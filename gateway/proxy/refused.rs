@@ -1,7 +1,5 @@
 //! What is noted of a request that is refused, for whoever runs the gateway.
 
-use http::HeaderValue;
-
 use super::failure::{Failure, Fault};
 use super::handle::Exchange;
 use super::{respond, target};
@@ -33,7 +31,7 @@ pub(super) fn note(exchange: &mut Exchange<'_>, failure: &Failure) {
         method: record.method().as_str().to_owned(),
         path: shortened(target::path(record.uri())),
         route,
-        request_id: HeaderValue::to_str(&record.request_id).unwrap_or_default().to_owned(),
+        request_id: record.request_id.as_str().to_owned(),
     });
 }
 

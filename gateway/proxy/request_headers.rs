@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::client::Client;
 use super::headers::names_in_connection;
+use super::request_id::RequestId;
 use super::target::X_FORWARDED_PROTO;
 use crate::auth::extract;
 use crate::auth::known_key::KnownKey;
@@ -36,7 +37,7 @@ pub struct RequestHeaders<'r> {
     pub peer_is_trusted: bool,
     /// Who asked goes on in `Forwarded`, and what came as `X-Forwarded-…` is nobody's word; else the other way round.
     pub speaks_forwarded: bool,
-    pub request_id: &'r HeaderValue,
+    pub request_id: &'r RequestId,
     pub rules: &'r HeaderRules,
     pub reserved: &'r ReservedHeaders,
     /// The sources whose credentials are cut; `None`: all pass on.

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use super::answer_body::AnswerBody;
 use super::failure::Failure;
+use super::request_headers::X_REQUEST_ID;
+use super::request_id::RequestId;
 use crate::auth::known_key::LimitHeaders;
 use crate::model::quota::Quota;
 use crate::model::timestamp::Timestamp;
@@ -17,8 +19,8 @@ const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Bytes of what varies in the rate-limit headers: four numbers of up to twenty digits, and what stands between them.
-const LIMITS_MOST: usize = 96;
+/// Bytes of what varies in our headers: an id, four numbers of up to twenty digits, and what stands between them.
+const OWN_MOST: usize = 32 + 96;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -34,7 +36,7 @@ struct Problem<'a> {
 }
 
 /// The whole answer to a failure.
-pub fn to_failure(failure: &Failure, request_id: &HeaderValue) -> Response<AnswerBody> {
+pub fn to_failure(failure: &Failure, request_id: &RequestId) -> Response<AnswerBody> {
     let (status, _) = words(failure);
     let problem = problem(failure, request_id);
     let mut response = Response::new(AnswerBody::own(problem));
@@ -69,7 +71,7 @@ pub fn to_failure(failure: &Failure, request_id: &HeaderValue) -> Response<Answe
 }
 
 /// The answer to what never became a request, as bytes for the wire (HTTP/1.1), after which the connection is closed.
-pub fn on_the_wire(failure: &Failure, request_id: &HeaderValue) -> Vec<u8> {
+pub fn on_the_wire(failure: &Failure, request_id: &RequestId) -> Vec<u8> {
     let (status, _) = words(failure);
     let body = problem(failure, request_id);
     let mut wire = format!(
@@ -111,31 +113,60 @@ pub const fn words(failure: &Failure) -> (StatusCode, &'static str) {
     }
 }
 
-/// The three families of rate-limit headers; what varies is written into one buffer.
-pub fn add_limits(headers: &mut HeaderMap, prepared: &LimitHeaders, quota: &Quota, now: Timestamp) {
-    let (mut text, mut length) = ([0; LIMITS_MOST], 0);
-    let mut put = |part: &[u8]| {
-        text[length..][..part.len()].copy_from_slice(part);
-        length += part.len();
-        length
+/// What the rate-limit headers say.
+pub struct Limits<'a> {
+    pub prepared: &'a LimitHeaders,
+    pub quota: &'a Quota,
+    pub now: Timestamp,
+}
+
+/// The request's id and, where a key was used, the three families of rate-limit headers. What varies is written into one block.
+pub fn add_own(headers: &mut HeaderMap, id: &RequestId, limits: Option<Limits<'_>>) {
+    let mut block = Block { text: [0; OWN_MOST], length: 0 };
+    let id_end = match id {
+        RequestId::MadeUp(digits) => block.put(digits),
+        RequestId::Given(_) => 0,
     };
-    let (mut digits, mut others) = (itoa::Buffer::new(), itoa::Buffer::new());
-    let left = digits.format(quota.remaining).as_bytes();
-    let remaining = put(left);
-    let reset = put(others.format(quota.reset.as_secs()).as_bytes());
-    put(b"\"hour\";r=");
-    put(left);
-    put(b";t=");
-    let end = put(others.format(seconds_left(quota, now)).as_bytes());
-    let text = Bytes::from_owner(text);
+    let ends = limits.as_ref().map(|limits| block.put_limits(limits));
+    let text = if block.length > 0 { Bytes::from_owner(block.text) } else { Bytes::new() };
     let value = |range: std::ops::Range<usize>| {
         HeaderValue::from_maybe_shared(text.slice(range)).expect("digits and visible ASCII are a value")
     };
-    headers.insert(X_RATELIMIT_LIMIT, prepared.limit.clone());
-    headers.insert(X_RATELIMIT_REMAINING, value(0..remaining));
-    headers.insert(X_RATELIMIT_RESET, value(remaining..reset));
-    headers.insert(RATELIMIT_POLICY, prepared.policy.clone());
-    headers.insert(RATELIMIT, value(reset..end));
+    let id = if let RequestId::Given(id) = id { id.clone() } else { value(0..id_end) };
+    headers.insert(X_REQUEST_ID, id);
+    if let (Some(Limits { prepared, .. }), Some([remaining, reset, end])) = (limits, ends) {
+        headers.insert(X_RATELIMIT_LIMIT, prepared.limit.clone());
+        headers.insert(X_RATELIMIT_REMAINING, value(id_end..remaining));
+        headers.insert(X_RATELIMIT_RESET, value(remaining..reset));
+        headers.insert(RATELIMIT_POLICY, prepared.policy.clone());
+        headers.insert(RATELIMIT, value(reset..end));
+    }
+}
+
+struct Block {
+    text: [u8; OWN_MOST],
+    length: usize,
+}
+
+impl Block {
+    /// Returns where the part ends.
+    fn put(&mut self, part: &[u8]) -> usize {
+        self.text[self.length..][..part.len()].copy_from_slice(part);
+        self.length += part.len();
+        self.length
+    }
+
+    /// Returns where what remains ends, the reset, and the newer form of both.
+    fn put_limits(&mut self, Limits { quota, now, .. }: &Limits<'_>) -> [usize; 3] {
+        let (mut digits, mut others) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let left = digits.format(quota.remaining).as_bytes();
+        let remaining = self.put(left);
+        let reset = self.put(others.format(quota.reset.as_secs()).as_bytes());
+        self.put(b"\"hour\";r=");
+        self.put(left);
+        self.put(b";t=");
+        [remaining, reset, self.put(others.format(seconds_left(quota, *now)).as_bytes())]
+    }
 }
 
 /// Until the next full hour, rounded up.
@@ -143,7 +174,7 @@ fn seconds_left(quota: &Quota, now: Timestamp) -> u64 {
     quota.reset.as_millis().saturating_sub(now.as_millis()).div_ceil(1000)
 }
 
-fn problem(failure: &Failure, request_id: &HeaderValue) -> Bytes {
+fn problem(failure: &Failure, request_id: &RequestId) -> Bytes {
     let (status, detail) = words(failure);
     let problem = Problem {
         r#type: format!("urn:hokusai:problem:{}", failure.code()),
@@ -151,7 +182,7 @@ fn problem(failure: &Failure, request_id: &HeaderValue) -> Bytes {
         status: status.as_u16(),
         detail,
         code: failure.code(),
-        request_id: request_id.to_str().unwrap_or_default(),
+        request_id: request_id.as_str(),
     };
     serde_json::to_vec(&problem).expect("text and numbers are JSON").into()
 }
@@ -164,13 +195,31 @@ mod tests {
     #[test]
     fn the_three_families_agree() {
         let quota = Quota { limit: 1000, remaining: 999, reset: Timestamp::from_secs(7200) };
+        let prepared = LimitHeaders::of(1000);
+        let limits = || Limits { prepared: &prepared, quota: &quota, now: Timestamp::from_millis(7_149_001) };
         let mut headers = HeaderMap::new();
-        add_limits(&mut headers, &LimitHeaders::of(1000), &quota, Timestamp::from_millis(7_149_001));
+        add_own(&mut headers, &RequestId::MadeUp([b'a'; 32]), Some(limits()));
+        assert_eq!(headers["x-request-id"], "a".repeat(32));
+        let mut of_given = HeaderMap::new();
+        add_own(&mut of_given, &RequestId::Given(HeaderValue::from_static("r1")), Some(limits()));
+        assert_eq!(of_given.insert(X_REQUEST_ID, headers["x-request-id"].clone()), Some(HeaderValue::from_static("r1")));
+        assert_eq!(of_given, headers);
         assert_eq!(headers["x-ratelimit-limit"], "1000");
         assert_eq!(headers["x-ratelimit-remaining"], "999");
         assert_eq!(headers["x-ratelimit-reset"], "7200");
         assert_eq!(headers["ratelimit-policy"], "\"hour\";q=1000;w=3600");
         assert_eq!(headers["ratelimit"], "\"hour\";r=999;t=51");
+    }
+
+    #[test]
+    fn without_a_limit_there_is_the_id_alone() {
+        for (id, told) in
+            [(RequestId::MadeUp([b'a'; 32]), "a".repeat(32)), (RequestId::Given(HeaderValue::from_static("r1")), "r1".into())]
+        {
+            let mut headers = HeaderMap::new();
+            add_own(&mut headers, &id, None);
+            assert_eq!((headers.len(), &headers["x-request-id"]), (1, &HeaderValue::try_from(told).expect("a value")));
+        }
     }
 
     /// The handbook's table and this one are the same.
@@ -207,7 +256,8 @@ mod tests {
 
     #[test]
     fn what_is_answered_by_hand_is_framed_exactly() {
-        let wire = String::from_utf8(on_the_wire(&Failure::RequestTimeout, &HeaderValue::from_static("r1"))).expect("text");
+        let wire = String::from_utf8(on_the_wire(&Failure::RequestTimeout, &RequestId::Given(HeaderValue::from_static("r1"))))
+            .expect("text");
         let (head, body) = wire.split_once("\r\n\r\n").expect("a head");
         assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"));
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())));

@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::client::Client;
 use super::failure::Failure;
-use super::request_id::request_id;
+use super::request_id::RequestId;
 use super::respond;
 use super::worker::Worker;
 use crate::config::Server;
@@ -33,7 +33,7 @@ fn is_of_another_protocol(line: &[u8]) -> bool {
 
 /// The answer as bytes; counted and logged like any other.
 pub fn answer(failure: &Failure, worker: &Arc<Worker>, client: &Client) -> Vec<u8> {
-    let request_id = request_id(&HeaderMap::new());
+    let request_id = RequestId::of(&HeaderMap::new());
     let (status, _) = respond::words(failure);
     worker.shard.finish(&Finished {
         route: RouteLabel::NONE,
@@ -47,7 +47,7 @@ pub fn answer(failure: &Failure, worker: &Arc<Worker>, client: &Client) -> Vec<u
     if worker.live.load().config.log.access {
         tracing::info!(
             target: "access",
-            request_id = request_id.to_str().unwrap_or_default(),
+            request_id = request_id.as_str(),
             client = %client.peer.ip(),
             status = status.as_u16(),
             code = failure.code(),

@@ -19,7 +19,7 @@ fn sent(lines: &[(&'static str, &'static str)], change: impl FnOnce(&mut Request
         scheme: Scheme::Http,
         peer_is_trusted: false,
         speaks_forwarded: false,
-        request_id: &HeaderValue::from_static("r1"),
+        request_id: &RequestId::Given(HeaderValue::from_static("r1")),
         rules: &HeaderRules::default(),
         reserved: &ReservedHeaders::new(&none),
         cut: None,
