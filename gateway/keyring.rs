@@ -57,6 +57,7 @@ impl NewKey {
             rate_limit_per_hour: self.rate_limit_per_hour,
             allowed_ips: self.allowed_ips.clone(),
             scopes: self.scopes.clone(),
+            awaits_first_use: false,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Finds the key in a request, and cuts keys out of what is forwarded.
 //!
-//! What must stay true here: a credential leaves this file only as its hash and form. What [`find`] reads [`is_key`] names and
+//! What must stay true here: a credential leaves this file only as its hash and form, and as a [`Credential`]. What [`find`] reads [`is_key`] names and
 //! [`cut_query`] removes, from the sources the route accepts; and what has the form of a key of ours, from any source.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http::uri::PathAndQuery;
@@ -20,18 +21,43 @@ const PARAMETER: &[u8] = b"api_key";
 
 /// What was presented.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Presented {
+pub enum Presented<'a> {
     Nothing,
     One {
         hash: KeyHash,
         form: Form,
+        credential: Credential<'a>,
     },
     /// Two different ones: whoever sent them cannot mean both.
     Several,
 }
 
+/// The presented text itself, for a key of which no SHA-256 is known yet. Never printed.
+#[derive(PartialEq, Eq)]
+pub struct Credential<'a>(Cow<'a, [u8]>);
+
+impl<'a> Presented<'a> {
+    /// `prefix` is `keys.prefix`.
+    pub fn one(key: impl Into<Cow<'a, [u8]>>, prefix: &str) -> Self {
+        let key = key.into();
+        Self::One { hash: KeyHash::of(&key), form: Form::of(&key, prefix), credential: Credential(key) }
+    }
+}
+
+impl Credential<'_> {
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential")
+    }
+}
+
 /// Looks into the accepted sources; `prefix` is `keys.prefix`.
-pub fn find(headers: &HeaderMap, query: Option<&str>, accept: Accept, prefix: &str) -> Presented {
+pub fn find<'a>(headers: &'a HeaderMap, query: Option<&'a str>, accept: Accept, prefix: &str) -> Presented<'a> {
     let mut found: Option<Cow<'_, [u8]>> = None;
     for credential in authorizations(headers, accept).chain(x_api_keys(headers, accept)).chain(parameters(query, accept)) {
         match &found {
@@ -39,7 +65,7 @@ pub fn find(headers: &HeaderMap, query: Option<&str>, accept: Accept, prefix: &s
             _ => found = Some(credential),
         }
     }
-    found.map_or(Presented::Nothing, |key| Presented::One { hash: KeyHash::of(&key), form: Form::of(&key, prefix) })
+    found.map_or(Presented::Nothing, |key| Presented::one(key, prefix))
 }
 
 /// The credential itself, of a request in which [`find`] has found one.

@@ -9,9 +9,11 @@
 //! - Once the changes could not be followed for a while, every key held is in doubt: it is asked for again and the answer waited
 //!   for, but not for long, and not by each request anew. A store that does not answer leaves the key as it was, within
 //!   `stale_if_error`, until it does.
+//! - A key of which only a bcrypt hash is known becomes one like any other when it is first used ([`first_use`]).
 //! - Unknown hashes are remembered apart from known keys, so that a flood of made-up ones pushes out no real one; and the store is
 //!   asked for them at a fixed rate at most. Beyond it nobody can say whether a key exists: that is no 401.
 
+mod first_use;
 mod guesses;
 mod hashed;
 
@@ -24,6 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
+use self::first_use::{Credential, FirstUse};
 use self::guesses::Guesses;
 use self::hashed::{HashCache, HashIsHashed, cache};
 use super::known_key::KnownKey;
@@ -37,7 +40,7 @@ use crate::model::key_hash::KeyHash;
 use crate::model::key_record::FoundKey;
 use crate::observe::metrics::{Layer, LookupResult, Metrics};
 use crate::observe::seldom::Seldom;
-use crate::store::{Store, StoreError};
+use crate::store::{ForeignKeys, Store, StoreError};
 
 /// How long an unknown key is remembered. Short: a key made by another process is heard of by the change log, but a lost
 /// memory must heal by itself. Milliseconds.
@@ -61,6 +64,9 @@ pub struct Lookup {
     flood: Seldom,
     flights: Mutex<HashMap<KeyHash, Flight, HashIsHashed>>,
     foreign: AtomicBool,
+    /// Whether there may be keys of which only a bcrypt hash is known.
+    awaiting_first_use: AtomicBool,
+    first_use: FirstUse,
     contact: AtomicU64,
     /// Keys confirmed until then are in doubt.
     doubted: AtomicU64,
@@ -103,6 +109,8 @@ impl Lookup {
             flights: Mutex::default(),
             // Until the store has said otherwise, any key may be one from elsewhere.
             foreign: AtomicBool::new(true),
+            awaiting_first_use: AtomicBool::new(true),
+            first_use: FirstUse::new(store.clone(), Arc::clone(&metrics), background.clone()),
             contact: AtomicU64::new(0),
             doubted: AtomicU64::new(0),
             started: clock::monotonic(),
@@ -124,20 +132,20 @@ impl Lookup {
         self.shared.iter().for_each(|shared| shared.renew(rules));
     }
 
-    /// `None`: there is no such key.
+    /// Of a key and its hash. `None`: there is no such key.
     ///
     /// # Errors
     /// The store had to be asked and could not be.
-    pub async fn find(self: &Arc<Self>, hash: KeyHash, now: Instant) -> Answer {
+    pub async fn find(self: &Arc<Self>, hash: KeyHash, key: &[u8], now: Instant) -> Answer {
         let now = self.millis_at(now);
         if let Some(known) = self.known.get(&hash) {
             if self.may_serve(&known, now) {
                 if known.confirmed_at() <= self.doubted.load(Ordering::Acquire) {
-                    return self.resolve(hash, known).await;
+                    return self.resolve(hash, key, known).await;
                 }
                 self.metrics.lookup(Layer::Memory, LookupResult::Hit);
                 if now > known.confirmed_at() + self.cache_ttl.load(Ordering::Relaxed) && known.begin_refresh(now) {
-                    drop(self.ask(hash));
+                    drop(self.ask(hash, key));
                 }
                 return Ok(Some(known));
             }
@@ -146,7 +154,7 @@ impl Lookup {
             return Ok(None);
         }
         self.metrics.lookup(Layer::Memory, LookupResult::Miss);
-        self.guess(hash, now).await
+        self.guess(hash, key, now).await
     }
 
     /// Whether keys without our checksum can exist at all.
@@ -154,8 +162,10 @@ impl Lookup {
         self.foreign.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_foreign(&self, exist: bool) {
-        self.foreign.store(exist, Ordering::Relaxed);
+    /// What the store says; `None` while it has not said so since the last change: there may be any.
+    pub(super) fn set_foreign(&self, keys: Option<ForeignKeys>) {
+        self.foreign.store(keys.is_none_or(|keys| keys.exist), Ordering::Relaxed);
+        self.awaiting_first_use.store(keys.is_none_or(|keys| keys.awaiting_first_use > 0), Ordering::Relaxed);
     }
 
     /// Every change until then is known here.
@@ -180,6 +190,13 @@ impl Lookup {
         self.known.retain(|_, known| known.key.record.key_id != *key_id);
     }
 
+    /// Any secret that was unknown may be one now.
+    pub(super) fn forget_unknown(&self) {
+        let mut flights = self.flights();
+        flights.values_mut().for_each(|flight| flight.voided = true);
+        self.unknown.clear();
+    }
+
     /// Anything may have been changed.
     pub(super) fn doubt_all(&self) {
         let mut flights = self.flights();
@@ -189,14 +206,14 @@ impl Lookup {
     }
 
     /// What is said of a key that may not exist, unless too many of those were asked for.
-    async fn guess(self: &Arc<Self>, hash: KeyHash, now: u64) -> Answer {
+    async fn guess(self: &Arc<Self>, hash: KeyHash, key: &[u8], now: u64) -> Answer {
         if !self.guesses.take(now) {
             if let Some(times) = self.flood.note(clock::monotonic()) {
                 tracing::warn!(times, "keys were not looked up: too many that do not exist are asked for");
             }
             return Err(StoreError::Unavailable("too many keys that do not exist are asked for".into()));
         }
-        let answer = landed(self.ask(hash).0).await;
+        let answer = landed(self.ask(hash, key).0).await;
         if !matches!(answer, Ok(None)) {
             self.guesses.give_back();
         }
@@ -204,9 +221,9 @@ impl Lookup {
     }
 
     /// What the store says of a key in doubt; the key as it was where the store cannot say.
-    async fn resolve(self: &Arc<Self>, hash: KeyHash, known: Arc<KnownKey>) -> Answer {
+    async fn resolve(self: &Arc<Self>, hash: KeyHash, key: &[u8], known: Arc<KnownKey>) -> Answer {
         self.metrics.lookup(Layer::Memory, LookupResult::Miss);
-        let (answer, asked_at) = self.ask(hash);
+        let (answer, asked_at) = self.ask(hash, key);
         match timeout_at((asked_at + DOUBT_WAITS).into(), landed(answer)).await {
             Err(_) | Ok(Err(StoreError::Unavailable(_) | StoreError::Timeout(_) | StoreError::Schema(_))) => Ok(Some(known)),
             Ok(answer) => answer,
@@ -224,7 +241,7 @@ impl Lookup {
     }
 
     /// Joins the question on this key, or begins it. Says when it was begun.
-    fn ask(self: &Arc<Self>, hash: KeyHash) -> (oneshot::Receiver<Answer>, Instant) {
+    fn ask(self: &Arc<Self>, hash: KeyHash, key: &[u8]) -> (oneshot::Receiver<Answer>, Instant) {
         let (waiter, answer) = oneshot::channel();
         let mut flights = self.flights();
         let is_first = !flights.contains_key(&hash);
@@ -234,15 +251,15 @@ impl Lookup {
         let asked_at = flight.asked_at;
         drop(flights);
         if is_first {
-            let lookup = Arc::clone(self);
-            self.tasks.spawn_on(&self.background, async move { lookup.fly(hash).await });
+            let (lookup, credential) = (Arc::clone(self), Credential::new(key.to_vec()));
+            self.tasks.spawn_on(&self.background, async move { lookup.fly(hash, &credential).await });
         }
         (answer, asked_at)
     }
 
-    async fn fly(&self, hash: KeyHash) {
+    async fn fly(&self, hash: KeyHash, credential: &Credential) {
         loop {
-            let (answer, place) = self.look_up(hash).await;
+            let (answer, place) = self.look_up(hash, credential).await;
             let Some(waiters) = self.land(hash, &answer) else { continue };
             for waiter in waiters {
                 // A waiter that is gone has left with its client.
@@ -256,7 +273,7 @@ impl Lookup {
     }
 
     /// In Redis, else in the store; with the place that Redis has for what the store says.
-    async fn look_up(&self, hash: KeyHash) -> (Answer, Option<Place>) {
+    async fn look_up(&self, hash: KeyHash, credential: &Credential) -> (Answer, Option<Place>) {
         let asked_at = self.now();
         let finding = match &self.shared {
             Some(shared) => shared.find(hash).await,
@@ -267,12 +284,18 @@ impl Lookup {
             Finding::Place(place) => Some(place),
             Finding::Nothing => None,
         };
-        (self.ask_store(hash).await, place)
+        (self.ask_store(hash, credential).await, place)
     }
 
-    async fn ask_store(&self, hash: KeyHash) -> Answer {
-        let asked_at = self.now();
-        let answer = self.store.find_key(hash).await;
+    async fn ask_store(&self, hash: KeyHash, credential: &Credential) -> Answer {
+        let mut asked_at = self.now();
+        let mut answer = self.store.find_key(hash).await;
+        if matches!(answer, Ok(None)) && self.awaiting_first_use.load(Ordering::Relaxed) {
+            self.first_use.note(hash, credential).await?;
+            // Whoever noted it: perhaps another gateway, since it was asked.
+            asked_at = self.now();
+            answer = self.store.find_key(hash).await;
+        }
         let result = match &answer {
             Ok(Some(_)) => LookupResult::Hit,
             Ok(None) => LookupResult::Miss,

@@ -54,19 +54,20 @@ impl<T: Into<Refusal>> From<T> for Refused {
 /// # Errors
 /// The first reason to refuse, in the order: presented, known, active, not expired, address.
 pub async fn authenticate(
-    presented: Presented,
+    presented: Presented<'_>,
     client: Option<ClientIp>,
     now: Moment,
     lookup: &Arc<Lookup>,
 ) -> Result<Arc<KnownKey>, Refused> {
-    let hash = match presented {
+    let (hash, credential) = match presented {
         Presented::Nothing => return Err(Refusal::Missing.into()),
         Presented::Several => return Err(Refusal::Several.into()),
         Presented::One { form: Form::Malformed, .. } => return Err(Refusal::Unknown.into()),
         Presented::One { form: Form::Foreign, .. } if !lookup.store_has_foreign_keys() => return Err(Refusal::Unknown.into()),
-        Presented::One { hash, .. } => hash,
+        Presented::One { hash, credential, .. } => (hash, credential),
     };
-    let known = lookup.find(hash, now.monotonic).await?.filter(|known| known.key.hash.matches(&hash)).ok_or(Refusal::Unknown)?;
+    let found = lookup.find(hash, credential.expose(), now.monotonic).await?;
+    let known = found.filter(|known| known.key.hash.matches(&hash)).ok_or(Refusal::Unknown)?;
     match judge(known.key.standing(now.wall), &known.key.record, client) {
         Ok(()) => Ok(known),
         Err(why) => Err(Refused { why, key: Some(known) }),

@@ -69,11 +69,13 @@ impl Watch {
         }
     }
 
-    fn apply(&self, news: News, changed: &watch::Sender<()>) {
+    fn apply(&self, mut news: News, changed: &watch::Sender<()>) {
         if news.changes.iter().any(|change| !matches!(change, Change::Limit(_))) {
-            self.lookup.set_foreign(true);
+            self.lookup.set_foreign(None);
         }
         let is_any = !news.changes.is_empty();
+        // Many keys are imported at once.
+        news.changes.dedup();
         for change in news.changes {
             match change {
                 Change::Secret(hash) => {
@@ -82,6 +84,7 @@ impl Watch {
                     }
                     self.lookup.forget(&hash);
                 }
+                Change::AnyUnknown => self.lookup.forget_unknown(),
                 Change::Key(key_id) => self.lookup.forget_key(&key_id),
                 Change::Limit(key_id) => self.limiter.reset(&key_id),
                 Change::Anything => {
@@ -112,16 +115,17 @@ impl Watch {
     /// Until it is answered, any key may be one from elsewhere. Asked apart, so that no change waits for it.
     async fn look_for_foreign_keys(&self, mut changes: watch::Receiver<()>) {
         while changes.changed().await.is_ok() {
-            let exist = loop {
+            let foreign = loop {
                 changes.mark_unchanged();
-                match self.store.has_foreign_keys().await {
-                    Ok(exist) => break exist,
+                match self.store.foreign_keys().await {
+                    Ok(foreign) => break foreign,
                     Err(_) => tokio::time::sleep(ASK_AGAIN).await,
                 }
             };
             // An answer from before the last change says nothing.
             if !changes.has_changed().unwrap_or(true) {
-                self.lookup.set_foreign(exist);
+                self.lookup.set_foreign(Some(foreign));
+                self.metrics.keys_awaiting_first_use.set(foreign.awaiting_first_use);
             }
         }
     }

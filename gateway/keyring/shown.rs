@@ -46,11 +46,19 @@ pub struct Listed<'a> {
     #[serde(flatten)]
     shown: Shown<'a>,
     last_used_at: Option<String>,
+    /// Only a bcrypt hash is known of its secret until it is used; left out where that is not so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    awaits_first_use: bool,
 }
 
 impl<'a> Listed<'a> {
     pub fn of(record: &'a KeyRecord) -> Self {
-        Self { shown: Shown::of(record), last_used_at: record.last_used_at.map(Timestamp::to_rfc3339) }
+        Self {
+            shown: Shown::of(record),
+            last_used_at: record.last_used_at.map(Timestamp::to_rfc3339),
+            awaits_first_use: record.awaits_first_use,
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct KeyRecord {
     /// Empty: any address.
     pub allowed_ips: IpNetSet,
     pub scopes: Vec<String>,
+    /// Only a bcrypt hash is known of its secret yet.
+    pub awaits_first_use: bool,
 }
 
 /// One secret of a key. After a rotation a key has several for a while.
@@ -118,6 +120,7 @@ mod tests {
                 rate_limit_per_hour: Some(1),
                 allowed_ips: IpNetSet::default(),
                 scopes: vec![],
+                awaits_first_use: false,
             },
         }
     }

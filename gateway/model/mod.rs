@@ -3,6 +3,7 @@
 pub mod address;
 pub mod api_key;
 pub mod audit_event;
+pub mod bcrypt_hash;
 pub mod ids;
 pub mod key_hash;
 pub mod key_record;

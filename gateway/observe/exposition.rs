@@ -66,6 +66,8 @@ fn gates(page: &mut Page, metrics: &Metrics, tallies: &Tallies) {
     for (result, name) in AuthResult::ALL {
         page.sample("gateway_auth_total", &[("result", name)], tallies.auth.get(&result).copied().unwrap_or(0));
     }
+    page.gauge("gateway_keys_awaiting_first_use", "Keys of the store of which only a bcrypt hash is known.");
+    page.sample("gateway_keys_awaiting_first_use", &[], metrics.keys_awaiting_first_use.get());
     page.counter("gateway_key_lookups_total", "Look-ups of keys, by layer.");
     for (layer, layer_name) in Layer::ALL {
         for (result, name) in LookupResult::ALL {

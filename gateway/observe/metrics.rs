@@ -23,6 +23,8 @@ pub struct Metrics {
     pub usage_dropped: Counter,
     /// 1 when the last question to the store was answered.
     pub store_up: Gauge,
+    /// Keys of which only a bcrypt hash is known, as the store last said.
+    pub keys_awaiting_first_use: Gauge,
     /// 1 while Redis answers. There with Redis.
     pub redis_up: OnceLock<Gauge>,
     pub accept_errors: Counter,

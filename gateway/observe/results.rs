@@ -6,10 +6,13 @@ pub enum Layer {
     Memory,
     Redis,
     Store,
+    /// Keys of which only a bcrypt hash is known.
+    Bcrypt,
 }
 
 impl Layer {
-    pub const ALL: [(Self, &str); 3] = [(Self::Memory, "memory"), (Self::Redis, "redis"), (Self::Store, "store")];
+    pub const ALL: [(Self, &str); 4] =
+        [(Self::Memory, "memory"), (Self::Redis, "redis"), (Self::Store, "store"), (Self::Bcrypt, "bcrypt")];
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::postgres::PostgresFeed;
 use super::sqlite::SqliteFeed;
 use super::{Store, StoreError};
+use crate::model::bcrypt_hash::BcryptHash;
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 
@@ -13,12 +14,25 @@ use crate::model::key_hash::KeyHash;
 pub enum Change {
     /// What a look-up of this secret answers.
     Secret(KeyHash),
+    /// A key whose secret is known by its bcrypt hash alone: any secret that was unknown may be this one.
+    AnyUnknown,
     /// What a look-up of any secret of this key answers. Somebody waits to hear that the gateway knows.
     Key(KeyId),
     /// This key's hour was reset.
     Limit(KeyId),
     /// Perhaps anything: too much at once, or it could not be followed.
     Anything,
+}
+
+impl Change {
+    /// Of a row by what is written in its `key_hash`. `None` for what is no hash, of a row written by hand: no key has it, so nobody
+    /// holds what changed.
+    pub(super) fn of_hash(key_hash: &str) -> Option<Self> {
+        match BcryptHash::is_meant_by(key_hash) {
+            true => Some(Self::AnyUnknown),
+            false => KeyHash::from_hex(key_hash).map(Self::Secret),
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ mod events;
 mod feed;
 #[cfg(test)]
 mod guarantees;
+mod imports;
 mod migrations;
 pub mod postgres;
 mod questions;
@@ -22,6 +23,7 @@ use crate::model::timestamp::Timestamp;
 
 pub use events::{EventFilter, Link, ListedEvent};
 pub use feed::{Change, ChangeFeed, News};
+pub use imports::{ForeignKeys, ImportedHash, ImportedKey, Presence};
 pub use questions::Store;
 pub use usage_reports::{AddressUsage, EndpointUsage, StatusUsage, UsageBreakdown, UsageFilter, UsageRow, UsageStep, UsageSums};
 

@@ -8,11 +8,12 @@ use tokio::sync::mpsc;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::{
-    EventFilter, GatewayReport, JournalPosition, KeyChanges, KeyFilter, KeyListing, KeyUsage, Link, ListedEvent, MigrationStatus,
-    NewSecret, Rotated, StoreError, UsageBreakdown, UsageFilter, UsageRow, UsageStep,
+    EventFilter, ForeignKeys, GatewayReport, ImportedKey, JournalPosition, KeyChanges, KeyFilter, KeyListing, KeyUsage, Link,
+    ListedEvent, MigrationStatus, NewSecret, Presence, Rotated, StoreError, UsageBreakdown, UsageFilter, UsageRow, UsageStep,
 };
 use crate::config::{self, StoreUrl};
 use crate::model::audit_event::{Actor, Seal};
+use crate::model::bcrypt_hash::BcryptHash;
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::{FoundKey, KeyRecord};
@@ -67,8 +68,6 @@ questions! {
     /// # Errors
     /// [`StoreError::BadRecord`] when its row cannot be understood.
     find_key(hash: KeyHash) -> Option<FoundKey>;
-    /// Whether any secret was brought from elsewhere, so that one without our checksum may be a key all the same.
-    has_foreign_keys() -> bool;
     /// # Errors
     /// [`StoreError::BadRecord`] when its row cannot be understood.
     get_key(key_id: &KeyId) -> Option<KeyRecord>;
@@ -105,6 +104,23 @@ questions! {
     was_a_secret(hash: KeyHash, since: Timestamp) -> bool;
     /// Clears `is_active` of the keys that have expired. Returns how many they were.
     deactivate_expired(now: Timestamp) -> usize;
+}
+
+// Keys brought from elsewhere
+questions! {
+    foreign_keys() -> ForeignKeys;
+    /// What is there of each of these keys, in their order.
+    presence_of(keys: Arc<[ImportedKey]>) -> Vec<Presence>;
+    /// Stores keys, all or none, but for those of which anything is there already: they stay as they are. Returns how many were new.
+    import_keys(keys: Arc<[ImportedKey]>) -> usize;
+    /// What a key that begins in each of these ways may be, if it is used for the first time: those whose `key_prefix` is one of
+    /// them, the longest first, and `most` of them at most.
+    ///
+    /// # Errors
+    /// [`StoreError::BadRecord`] for one that cannot be verified.
+    awaiting_first_use(beginnings: &[&str], most: usize) -> Vec<BcryptHash>;
+    /// From now on the key is known by its SHA-256, unless somebody else was the first or the key was changed since.
+    note_first_use(awaited: &BcryptHash, hash: KeyHash) -> ();
 }
 
 // Usage

@@ -74,6 +74,7 @@ BEGIN
         WHEN 'TRUNCATE' THEN PERFORM api_key_event('truncated', '*', NULL, NULL);
         ELSE PERFORM api_key_event(CASE
                 WHEN OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL THEN 'revoked'
+                WHEN OLD.key_hash LIKE '$%' AND NEW.key_hash NOT LIKE '$%' THEN 'proven'
                 WHEN OLD.key_hash <> NEW.key_hash THEN 'rotated'
                 WHEN OLD.is_active AND NOT NEW.is_active THEN 'disabled'
                 WHEN NEW.is_active AND NOT OLD.is_active THEN 'enabled'

@@ -88,6 +88,7 @@ CREATE TRIGGER api_keys_update_noted AFTER UPDATE OF
 BEGIN
     INSERT INTO api_key_event SELECT CASE
             WHEN OLD.revoked_at IS NULL AND NEW.revoked_at IS NOT NULL THEN 'revoked'
+            WHEN OLD.key_hash LIKE '$%' AND NEW.key_hash NOT LIKE '$%' THEN 'proven'
             WHEN OLD.key_hash <> NEW.key_hash THEN 'rotated'
             WHEN OLD.is_active AND NOT NEW.is_active THEN 'disabled'
             WHEN NEW.is_active AND NOT OLD.is_active THEN 'enabled'

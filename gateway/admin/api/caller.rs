@@ -90,7 +90,7 @@ impl FromRequestParts<Arc<Api>> for Trusted {
 }
 
 /// Every token is compared, so that the time tells nothing of which.
-fn admin_token<'a>(presented: &Presented, config: &'a Config) -> Option<&'a KeyHash> {
+fn admin_token<'a>(presented: &Presented<'_>, config: &'a Config) -> Option<&'a KeyHash> {
     let Presented::One { hash, .. } = presented else { return None };
     config.admin.tokens.iter().fold(None, |found, token| if token.matches(hash) { Some(token) } else { found })
 }

@@ -24,8 +24,6 @@ use crate::clock::Moment;
 use crate::config::{ClientAddress, Config};
 use crate::limits::Verdict;
 use crate::model::address::{ClientIp, PeerAddr};
-use crate::model::api_key::Form;
-use crate::model::key_hash::KeyHash;
 
 #[derive(Deserialize, ToSchema)]
 struct AboutKey {
@@ -83,10 +81,10 @@ pub async fn validate(
 }
 
 /// The key of the body and that of the headers, where there are both, must be one.
-fn presented(question: &AboutKey, headers: &HeaderMap, config: &Config) -> Presented {
+fn presented<'a>(question: &'a AboutKey, headers: &'a HeaderMap, config: &Config) -> Presented<'a> {
     let of_headers = extract::find(headers, None, SOURCES, &config.keys.prefix);
     let Some(key) = question.api_key.as_deref().map(str::as_bytes) else { return of_headers };
-    let of_body = Presented::One { hash: KeyHash::of(key), form: Form::of(key, &config.keys.prefix) };
+    let of_body = Presented::one(key, &config.keys.prefix);
     match of_headers == Presented::Nothing || of_headers == of_body {
         true => of_body,
         false => Presented::Several,

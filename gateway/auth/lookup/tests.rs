@@ -1,5 +1,7 @@
 //! Look-ups that follow a real store: what is changed there reaches here, whatever is in between.
 
+mod first_use;
+
 use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 use tempfile::TempDir;
@@ -31,8 +33,14 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// Returns once it follows the store.
+    /// Returns once it follows a store that has no foreign keys.
     async fn start(id: &str, store: Store) -> Self {
+        let gateway = Self::start_beside(id, store).await;
+        eventually(async || !gateway.lookup.store_has_foreign_keys()).await;
+        gateway
+    }
+
+    async fn start_beside(id: &str, store: Store) -> Self {
         let (tasks, metrics, spool) = (Tasks::new(), Arc::<Metrics>::default(), tempfile::tempdir().unwrap());
         let (background, policy) = (Handle::current(), OnAuthorityFailure::Reject);
         let authority = Authority::new(store.clone(), None);
@@ -49,12 +57,11 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
         };
         tasks.spawn(watch.run(tasks.clone(), oneshot::channel().0));
-        eventually(async || !lookup.store_has_foreign_keys()).await;
         Self { lookup, metrics, tasks, _spool: spool }
     }
 
     async fn standing(&self, secret: &str) -> Option<Standing> {
-        self.lookup.find(hash(secret), clock::monotonic()).await.unwrap().map(|known| known.key.standing(NOW))
+        self.lookup.find(hash(secret), secret.as_bytes(), clock::monotonic()).await.unwrap().map(|known| known.key.standing(NOW))
     }
 
     fn holds(&self, secret: &str) -> bool {
@@ -121,7 +128,7 @@ async fn a_flood_of_made_up_keys_asks_the_store_at_a_bounded_rate_and_stops_no_k
     let gateway = Gateway::start("gateway", store).await;
     assert_eq!(gateway.standing("k").await, Some(Standing::Good));
     let began = clock::monotonic();
-    let find = |secret: String| gateway.lookup.find(hash(&secret), clock::monotonic());
+    let find = async |secret: String| gateway.lookup.find(hash(&secret), secret.as_bytes(), clock::monotonic()).await;
     let flood = join_all((0..20_000).map(|number| find(format!("made up {number}"))));
     // Polled when all of the flood has been once.
     let meanwhile = async { find("k".to_owned()).now_or_never() };

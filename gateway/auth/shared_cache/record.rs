@@ -76,6 +76,8 @@ pub fn read(text: &str) -> Option<FoundKey> {
             rate_limit_per_hour: written.rate_limit_per_hour,
             allowed_ips: IpNetSet::parse(&written.allowed_ips).ok()?,
             scopes: written.scopes,
+            // It was found by its SHA-256.
+            awaits_first_use: false,
         },
     })
 }

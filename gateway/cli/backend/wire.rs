@@ -30,6 +30,8 @@ pub struct Told {
     last_used_at: Option<Time>,
     #[serde(default)]
     revoked_at: Option<Time>,
+    #[serde(default)]
+    awaits_first_use: bool,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +72,7 @@ impl Told {
             rate_limit_per_hour: self.rate_limit_per_hour,
             allowed_ips: IpNetSet::parse(&self.allowed_ips)?,
             scopes: self.scopes,
+            awaits_first_use: self.awaits_first_use,
         })
     }
 }

@@ -43,6 +43,7 @@ pub fn overview(records: &[KeyRecord], now: Timestamp) -> String {
 
 fn state(record: &KeyRecord, now: Timestamp) -> &'static str {
     match record.standing(now) {
+        Standing::Good if record.awaits_first_use => "active, awaits first use",
         Standing::Good => "active",
         Standing::Expired => "expired",
         Standing::Inactive if record.revoked_at.is_some() => "revoked",

@@ -3,6 +3,7 @@
 mod changes;
 mod events;
 mod gateways;
+mod imports;
 mod key_changes;
 mod keys;
 mod leases;

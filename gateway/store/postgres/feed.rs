@@ -23,7 +23,6 @@ use super::errors::Failure;
 use super::pool::PostgresStore;
 use crate::clock;
 use crate::model::ids::KeyId;
-use crate::model::key_hash::KeyHash;
 use crate::store::{Change, News, StoreError};
 
 /// A connection that died in silence is noticed after this and `store.timeout`.
@@ -97,12 +96,12 @@ impl PostgresFeed {
         notices.iter().filter_map(|notice| self.change(notice)).collect()
     }
 
-    /// `None` for what concerns nobody: a hash that is none has no key, and a newer version may speak of other things.
+    /// `None` for what concerns nobody: a newer version may speak of other things.
     fn change(&mut self, notice: &str) -> Option<Change> {
         let (kind, rest) = notice.split_once(' ').unwrap_or((notice, ""));
         match kind {
             "all" => Some(Change::Anything),
-            "key" => KeyHash::from_hex(rest).map(Change::Secret),
+            "key" => Change::of_hash(rest),
             "limit" => Some(Change::Limit(rest.into())),
             "sync" => {
                 let (question, key_id) = rest.split_once(' ')?;

@@ -16,11 +16,16 @@ use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
+use crate::store::imports::NewRow;
 use crate::store::{KeyChanges, NewSecret, Rotated, StoreError, changeable};
 
 impl PostgresStore {
     pub async fn insert_key(&self, hash: KeyHash, record: KeyRecord) -> Result<(), StoreError> {
-        self.change(async |transaction| Ok(record::insert(transaction, &hash, &record).await?)).await
+        self.change(async |transaction| {
+            record::insert(transaction, &NewRow::minted(hash, &record)).await?;
+            Ok(())
+        })
+        .await
     }
 
     pub async fn insert_key_within(&self, hash: KeyHash, record: KeyRecord, most_per_hour: u64) -> Result<bool, StoreError> {
@@ -34,7 +39,7 @@ impl PostgresStore {
             let others = transaction.query_one(sql, &[&user_id, &instant(record.created_at)]).await?;
             let is_within = count(others.get(0)).saturating_add(record.rate_limit_per_hour.unwrap_or(u64::MAX)) <= most_per_hour;
             if is_within {
-                record::insert(transaction, &hash, &record).await?;
+                record::insert(transaction, &NewRow::minted(hash, &record)).await?;
             }
             Ok(is_within)
         })
@@ -113,8 +118,8 @@ async fn rotate(
     let previous_valid_until = (!grace.is_zero()).then(|| now.plus(grace));
     end_previous_secrets(transaction, key_id, previous_valid_until.map(|_| now)).await?;
     if let Some(end) = previous_valid_until {
-        let keep = "INSERT INTO api_key_previous_secrets (key_hash, key_id, valid_until, minted) \
-                    SELECT key_hash, key_id, $2, minted FROM api_keys WHERE key_id = $1";
+        let keep = "INSERT INTO api_key_previous_secrets (key_hash, key_id, valid_until, minted, key_prefix) \
+                    SELECT key_hash, key_id, $2, minted, key_prefix FROM api_keys WHERE key_id = $1";
         transaction.execute(keep, &[&key_id.as_str(), &instant(end)]).await?;
     }
     let no_longer_offered = "DELETE FROM api_key_previous_secrets WHERE key_hash = $1";

@@ -29,16 +29,6 @@ impl PostgresStore {
         .await
     }
 
-    pub async fn has_foreign_keys(&self) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE NOT minted) \
-                   OR EXISTS (SELECT 1 FROM api_key_previous_secrets WHERE NOT minted)";
-        self.read(async |client| {
-            let statement = client.prepare_cached(sql).await?;
-            Ok(client.query_one(&statement, &[]).await?.get(0))
-        })
-        .await
-    }
-
     pub async fn get_key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
         self.read(async |client| get(client, key_id, "").await).await
     }

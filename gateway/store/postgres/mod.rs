@@ -4,6 +4,7 @@ mod errors;
 mod events;
 mod feed;
 mod gateways;
+mod imports;
 mod key_changes;
 mod keys;
 mod leases;

@@ -14,10 +14,12 @@ use crate::model::api_key::Environment;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::{FoundKey, KeyRecord};
 use crate::store::StoreError;
+use crate::store::imports::NewRow;
 
 /// What [`read`] needs of a row of `api_keys`, there called `k`.
 pub(super) const COLUMNS: &str = "k.key_id, k.key_prefix, k.user_id, k.name, k.environment, k.created_at, k.expires_at, \
-     k.last_used_at, k.is_active, k.revoked_at, k.rate_limit_per_hour, k.allowed_ips, k.scopes";
+     k.last_used_at, k.is_active, k.revoked_at, k.rate_limit_per_hour, k.allowed_ips, k.scopes, \
+     substr(k.key_hash, 1, 1) = '$' AS awaits_first_use";
 
 /// When the current secret of `k` was made.
 pub(super) const SECRET_SINCE: &str = "coalesce(k.rotated_at, k.created_at)";
@@ -56,32 +58,40 @@ pub(super) async fn write_settings(client: &impl GenericClient, record: &KeyReco
     Ok(())
 }
 
-/// Writes a new row for a key that was minted here.
-pub(super) async fn insert(client: &impl GenericClient, hash: &KeyHash, record: &KeyRecord) -> Result<(), tokio_postgres::Error> {
-    let sql = "INSERT INTO api_keys (key_id, key_hash, key_prefix, user_id, name, created_at, expires_at, is_active, \
-               rate_limit_per_hour, allowed_ips, environment, scopes, minted) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, TRUE)";
-    let statement = client.prepare_cached(sql).await?;
-    client
+/// Returns how many rows were written: an imported key that meets another in what is unique is left out, any other is refused.
+pub(super) async fn insert(client: &impl GenericClient, row: &NewRow<'_>) -> Result<usize, tokio_postgres::Error> {
+    let sql = format!(
+        "INSERT INTO api_keys (key_id, key_hash, key_prefix, user_id, name, created_at, expires_at, last_used_at, is_active, \
+         revoked_at, rate_limit_per_hour, allowed_ips, environment, scopes, minted, imported_hash) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16){}",
+        if row.is_imported { " ON CONFLICT DO NOTHING" } else { "" }
+    );
+    let statement = client.prepare_cached(&sql).await?;
+    let record = row.record;
+    let written = client
         .execute(
             &statement,
             &[
                 &record.key_id.as_str(),
-                &hash.to_hex(),
+                &row.key_hash,
                 &record.key_prefix,
                 &record.user_id.as_str(),
                 &record.name,
                 &instant(record.created_at),
                 &record.expires_at.map(instant),
+                &record.last_used_at.map(instant),
                 &record.is_active,
+                &record.revoked_at.map(instant),
                 &record.rate_limit_per_hour.map(bigint),
                 &list(&record.allowed_ips.to_strings()),
                 &record.environment.as_str(),
                 &list(&record.scopes),
+                &row.minted,
+                &row.is_imported.then_some(&row.key_hash),
             ],
         )
         .await?;
-    Ok(())
+    Ok(usize::try_from(written).unwrap_or(usize::MAX))
 }
 
 fn named<T>(row: &Row, fields: Result<T, String>) -> Result<T, StoreError> {
@@ -105,6 +115,7 @@ fn fields(row: &Row) -> Result<KeyRecord, String> {
         rate_limit_per_hour: limit.map(u64::try_from).transpose().map_err(|_| "rate_limit_per_hour is below zero")?,
         allowed_ips: IpNetSet::parse(&strings(row, "allowed_ips")?).map_err(|error| format!("allowed_ips: {error}"))?,
         scopes: strings(row, "scopes")?,
+        awaits_first_use: column(row, "awaits_first_use")?,
     })
 }
 

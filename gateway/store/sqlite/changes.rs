@@ -12,7 +12,6 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::connections::SqliteStore;
 use crate::model::ids::KeyId;
-use crate::model::key_hash::KeyHash;
 use crate::model::timestamp::Timestamp;
 use crate::store::{Change, StoreError};
 
@@ -75,13 +74,13 @@ fn listed(connection: &Connection, cursor: i64, upto: i64) -> rusqlite::Result<V
     }
 }
 
-/// `None` for a hash that is none, of a row written by hand: no key has it, so nobody holds what changed.
+/// `None` for what concerns nobody.
 fn change(row: &Row<'_>) -> rusqlite::Result<Option<Change>> {
     if row.get_ref("kind")?.as_str() == Ok("limit") {
         return Ok(Some(Change::Limit(KeyId::from(row.get::<_, String>("key_id")?))));
     }
     let hash: String = row.get("key_hash")?;
-    Ok(KeyHash::from_hex(&hash).map(Change::Secret))
+    Ok(Change::of_hash(&hash))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
+use crate::store::imports::NewRow;
 use crate::store::{KeyChanges, NewSecret, Rotated, StoreError, changeable};
 
 impl SqliteStore {
@@ -21,7 +22,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Refused`] when its id or its hash is there already.
     pub async fn insert_key(&self, hash: KeyHash, record: KeyRecord) -> Result<(), StoreError> {
-        self.change(move |transaction| record::insert(transaction, &hash, &record).map(drop)).await
+        self.change(move |transaction| record::insert(transaction, &NewRow::minted(hash, &record)).map(drop)).await
     }
 
     /// As [`insert_key`](Self::insert_key), if with it all keys of its user that are good at its creation have no more than that
@@ -34,7 +35,7 @@ impl SqliteStore {
             let others: u64 = transaction.prepare_cached(sql)?.query_row(of_user, |row| row.get(0))?;
             let is_within = others.saturating_add(record.rate_limit_per_hour.unwrap_or(u64::MAX)) <= most_per_hour;
             if is_within {
-                record::insert(transaction, &hash, &record)?;
+                record::insert(transaction, &NewRow::minted(hash, &record))?;
             }
             Ok(is_within)
         })
@@ -137,8 +138,8 @@ fn rotate(
     let previous_valid_until = (!grace.is_zero()).then(|| now.plus(grace));
     end_previous_secrets(transaction, key_id, previous_valid_until.map(|_| now))?;
     if let Some(end) = previous_valid_until {
-        let keep = "INSERT INTO api_key_previous_secrets (key_hash, key_id, valid_until, minted) \
-                    SELECT key_hash, key_id, ?2, minted FROM api_keys WHERE key_id = ?1";
+        let keep = "INSERT INTO api_key_previous_secrets (key_hash, key_id, valid_until, minted, key_prefix) \
+                    SELECT key_hash, key_id, ?2, minted, key_prefix FROM api_keys WHERE key_id = ?1";
         transaction.prepare_cached(keep)?.execute(params![key_id.as_str(), end.to_sql_text()])?;
     }
     let no_longer_offered = "DELETE FROM api_key_previous_secrets WHERE key_hash = ?1";

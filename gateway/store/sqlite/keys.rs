@@ -19,13 +19,6 @@ impl SqliteStore {
         self.read(move |connection| find(connection, hash)).await?.transpose()
     }
 
-    /// Whether any secret was brought from elsewhere, so that one without our checksum may be a key all the same.
-    pub async fn has_foreign_keys(&self) -> Result<bool, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE NOT minted) \
-                   OR EXISTS (SELECT 1 FROM api_key_previous_secrets WHERE NOT minted)";
-        self.read(move |connection| connection.prepare_cached(sql)?.query_row([], |row| row.get(0))).await
-    }
-
     /// # Errors
     /// [`StoreError::BadRecord`] when its row cannot be understood.
     pub async fn get_key(&self, key_id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {

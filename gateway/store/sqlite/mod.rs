@@ -6,6 +6,7 @@ mod errors;
 mod events;
 mod feed;
 mod gateways;
+mod imports;
 mod key_changes;
 mod keys;
 pub(crate) mod leases;

@@ -12,10 +12,12 @@ use crate::model::key_hash::KeyHash;
 use crate::model::key_record::{FoundKey, KeyRecord};
 use crate::model::timestamp::Timestamp;
 use crate::store::StoreError;
+use crate::store::imports::NewRow;
 
 /// What [`read`] needs of a row of `api_keys`, there called `k`.
 pub(super) const COLUMNS: &str = "k.key_id, k.key_prefix, k.user_id, k.name, k.environment, k.created_at, k.expires_at, \
-     k.last_used_at, k.is_active, k.revoked_at, k.rate_limit_per_hour, k.allowed_ips, k.scopes";
+     k.last_used_at, k.is_active, k.revoked_at, k.rate_limit_per_hour, k.allowed_ips, k.scopes, \
+     substr(k.key_hash, 1, 1) = '$' AS awaits_first_use";
 
 /// When the current secret of `k` was made, comparable as text; NULL where that was written by hand and cannot be understood.
 pub(super) const SECRET_SINCE: &str = "strftime('%Y-%m-%d %H:%M:%f', coalesce(k.rotated_at, k.created_at))";
@@ -47,24 +49,33 @@ pub(super) fn write_settings(connection: &rusqlite::Connection, record: &KeyReco
     })
 }
 
-/// Writes a new row for a key that was minted here.
-pub(super) fn insert(connection: &rusqlite::Connection, hash: &KeyHash, record: &KeyRecord) -> rusqlite::Result<usize> {
-    let sql = "INSERT INTO api_keys (key_id, key_hash, key_prefix, user_id, name, created_at, expires_at, is_active, \
-               rate_limit_per_hour, allowed_ips, environment, scopes, minted) VALUES (:key_id, :key_hash, :key_prefix, :user_id, \
-               :name, :created_at, :expires_at, :is_active, :rate_limit, :allowed_ips, :environment, :scopes, TRUE)";
-    connection.prepare_cached(sql)?.execute(named_params! {
+/// Returns how many rows were written: an imported key that meets another in what is unique is left out, any other is refused.
+pub(super) fn insert(connection: &rusqlite::Connection, row: &NewRow<'_>) -> rusqlite::Result<usize> {
+    let sql = format!(
+        "INSERT INTO api_keys (key_id, key_hash, key_prefix, user_id, name, created_at, expires_at, last_used_at, is_active, \
+         revoked_at, rate_limit_per_hour, allowed_ips, environment, scopes, minted, imported_hash) VALUES (:key_id, :key_hash, \
+         :key_prefix, :user_id, :name, :created_at, :expires_at, :last_used_at, :is_active, :revoked_at, :rate_limit, :allowed_ips, \
+         :environment, :scopes, :minted, :imported_hash){}",
+        if row.is_imported { " ON CONFLICT DO NOTHING" } else { "" }
+    );
+    let record = row.record;
+    connection.prepare_cached(&sql)?.execute(named_params! {
         ":key_id": record.key_id.as_str(),
-        ":key_hash": hash.to_hex(),
+        ":key_hash": row.key_hash,
         ":key_prefix": record.key_prefix,
         ":user_id": record.user_id.as_str(),
         ":name": record.name,
         ":created_at": record.created_at.to_sql_text(),
         ":expires_at": record.expires_at.map(Timestamp::to_sql_text),
+        ":last_used_at": record.last_used_at.map(Timestamp::to_sql_text),
         ":is_active": record.is_active,
+        ":revoked_at": record.revoked_at.map(Timestamp::to_sql_text),
         ":rate_limit": record.rate_limit_per_hour,
         ":allowed_ips": list(&record.allowed_ips.to_strings()),
         ":environment": record.environment.as_str(),
         ":scopes": list(&record.scopes),
+        ":minted": row.minted,
+        ":imported_hash": row.is_imported.then_some(&row.key_hash),
     })
 }
 
@@ -88,6 +99,7 @@ fn fields(row: &Row<'_>) -> Result<KeyRecord, String> {
         rate_limit_per_hour: column(row, "rate_limit_per_hour")?,
         allowed_ips: IpNetSet::parse(&strings(row, "allowed_ips")?).map_err(|error| format!("allowed_ips: {error}"))?,
         scopes: strings(row, "scopes")?,
+        awaits_first_use: column(row, "awaits_first_use")?,
     })
 }
 

@@ -67,6 +67,7 @@ pub(crate) fn record(key_id: &str) -> KeyRecord {
         rate_limit_per_hour: Some(1000),
         allowed_ips: IpNetSet::default(),
         scopes: Vec::new(),
+        awaits_first_use: false,
     }
 }
 
