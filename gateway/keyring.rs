@@ -4,6 +4,7 @@
 
 pub mod confirm;
 pub mod handover;
+pub mod import;
 pub mod once;
 pub mod shown;
 

@@ -19,8 +19,12 @@ const RANDOM_CHARS: usize = 34;
 const CHECKSUM_CHARS: usize = 6;
 /// Random characters shown in `key_prefix`.
 const SHOWN_CHARS: usize = 3;
+/// The shortest key brought from elsewhere, in bytes.
+pub const SHORTEST_KEY: usize = 16;
 /// Lengths a key brought from elsewhere may have, in bytes.
-const FOREIGN_LENGTH: std::ops::RangeInclusive<usize> = 16..=512;
+const FOREIGN_LENGTH: std::ops::RangeInclusive<usize> = SHORTEST_KEY..=512;
+/// How much is shown of a key that is not built like ours.
+const SHOWN_OF_FOREIGN: usize = 4;
 
 /// What the key is for; part of its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +105,7 @@ impl ApiKey {
 
     /// The part that may be shown: up to the first three random characters.
     pub fn shown_prefix(&self) -> &str {
-        &self.0[..self.0.len() - CHECKSUM_CHARS - RANDOM_CHARS + SHOWN_CHARS]
+        shown_of_ours(&self.0)
     }
 }
 
@@ -146,6 +150,18 @@ pub fn looks_like_ours(credential: &[u8], prefix: &str) -> bool {
         .iter()
         .filter_map(|environment| rest.strip_prefix(environment.tag().as_bytes())?.strip_prefix(b"_"))
         .any(|secret| secret.len() == RANDOM_CHARS + CHECKSUM_CHARS && secret.iter().all(u8::is_ascii_alphanumeric))
+}
+
+/// The part that may be shown of a key brought from elsewhere, which is no [`Form::Malformed`].
+pub fn shown_prefix<'a>(key: &'a str, prefix: &str) -> &'a str {
+    match looks_like_ours(key.as_bytes(), prefix) {
+        true => shown_of_ours(key),
+        false => &key[..SHOWN_OF_FOREIGN],
+    }
+}
+
+fn shown_of_ours(key: &str) -> &str {
+    &key[..key.len() - CHECKSUM_CHARS - RANDOM_CHARS + SHOWN_CHARS]
 }
 
 /// CRC-32 (IEEE) in base 62, most significant digit first, padded with `0`.

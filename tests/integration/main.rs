@@ -28,6 +28,7 @@ mod http2_streams;
 mod http2_upstreams;
 mod identity;
 mod idle;
+mod imports;
 mod leases;
 mod least_rights;
 mod limits;

@@ -1,6 +1,7 @@
 //! `keys`: one file for each thing that can be done with a key.
 
 mod create;
+mod import;
 mod list;
 mod revoke;
 mod rotate;
@@ -21,6 +22,9 @@ pub enum Command {
     /// Make a key and print it, the only time it can be seen
     #[command(after_help = create::EXAMPLES)]
     Create(create::CreateArgs),
+    /// Bring keys from elsewhere: their texts, SHA-256 or bcrypt hashes, as CSV or JSON lines
+    #[command(after_help = import::NOTES)]
+    Import(import::ImportArgs),
     /// List keys, the oldest first
     #[command(after_help = list::EXAMPLES)]
     List(list::ListArgs),
@@ -40,6 +44,7 @@ pub enum Command {
 pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
     match command {
         Command::Create(args) => create::run(args, tools).await,
+        Command::Import(args) => import::run(args, tools).await,
         Command::List(args) => list::run(args, tools).await,
         Command::Show(args) => list::show(&args, tools).await,
         Command::Update(args) => update::run(args, tools).await,

@@ -6,6 +6,7 @@ mod audit;
 mod deliver;
 mod failures;
 mod generated;
+mod import;
 mod keys;
 mod place;
 mod rotation;

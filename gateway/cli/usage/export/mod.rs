@@ -21,12 +21,13 @@ use super::Which;
 use crate::cli::failure::{Advice, BadUsage};
 use crate::cli::output::counted;
 use crate::cli::tools::Tools;
+use crate::cli::values::RowFormat;
 use crate::clock;
 use crate::reports::{When, when};
 use crate::signals::Signals;
 use crate::store::{Store, UsageFilter};
 use progress::Progress;
-use rows::{Format, Rows};
+use rows::Rows;
 
 pub const NOTES: &str = "\
 In CSV, a text that a spreadsheet would take for a formula has a ' before it.
@@ -49,7 +50,7 @@ pub struct ExportArgs {
     which: Which,
     /// How rows are written [default: csv; jsonl to stdout with --json]
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<RowFormat>,
     /// The file to write, whole or not at all; without it rows go to stdout
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -65,10 +66,10 @@ pub async fn run(args: &ExportArgs, tools: &Tools) -> anyhow::Result<()> {
     let filter = args.which.filter(since, until);
     let store = &tools.backend.store("usage export")?.store;
     let Some(path) = &args.output else {
-        let default = if tools.output.is_json() { Format::Jsonl } else { Format::Csv };
+        let default = if tools.output.is_json() { RowFormat::Jsonl } else { RowFormat::Csv };
         return to_stdout(args.format.unwrap_or(default), &filter, store).await;
     };
-    let rows = to_file(path, args.format.unwrap_or(Format::Csv), &filter, store).await?;
+    let rows = to_file(path, args.format.unwrap_or(RowFormat::Csv), &filter, store).await?;
     let done = Exported { path, rows };
     tools.output.print(&done, || format!("Wrote {} to {}.", counted(rows, "row"), path.display()))
 }
@@ -79,7 +80,7 @@ struct Exported<'a> {
     rows: u64,
 }
 
-async fn to_stdout(format: Format, filter: &UsageFilter, store: &Store) -> anyhow::Result<()> {
+async fn to_stdout(format: RowFormat, filter: &UsageFilter, store: &Store) -> anyhow::Result<()> {
     let stdout = io::stdout();
     let progress = if stdout.is_terminal() { Progress::hidden(filter) } else { Progress::new(filter) };
     match export(store, filter, Rows::new(format, stdout), progress).await {
@@ -90,7 +91,7 @@ async fn to_stdout(format: Format, filter: &UsageFilter, store: &Store) -> anyho
 }
 
 /// The file gets its name once all is on the disk.
-async fn to_file(path: &Path, format: Format, filter: &UsageFilter, store: &Store) -> anyhow::Result<u64> {
+async fn to_file(path: &Path, format: RowFormat, filter: &UsageFilter, store: &Store) -> anyhow::Result<u64> {
     let mut signals = Signals::listen()?;
     let rows = Rows::new(format, nameless(path)?);
     let (file, count) = tokio::select! {

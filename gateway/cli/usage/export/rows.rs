@@ -3,18 +3,11 @@
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
-use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::cli::values::RowFormat;
 use crate::model::timestamp::Timestamp;
 use crate::store::UsageRow;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Csv,
-    /// An object on each line
-    Jsonl,
-}
 
 pub enum Rows<W: Write> {
     Csv(Box<csv::Writer<W>>),
@@ -36,10 +29,10 @@ const HEADING: [&str; 10] = [
 ];
 
 impl<W: Write> Rows<W> {
-    pub fn new(format: Format, to: W) -> Self {
+    pub fn new(format: RowFormat, to: W) -> Self {
         match format {
-            Format::Csv => Self::Csv(Box::new(csv::Writer::from_writer(to))),
-            Format::Jsonl => Self::Jsonl(BufWriter::new(to)),
+            RowFormat::Csv => Self::Csv(Box::new(csv::Writer::from_writer(to))),
+            RowFormat::Jsonl => Self::Jsonl(BufWriter::new(to)),
         }
     }
 
@@ -154,7 +147,7 @@ mod tests {
         }
     }
 
-    fn written(format: Format, rows: &[UsageRow]) -> String {
+    fn written(format: RowFormat, rows: &[UsageRow]) -> String {
         let mut writer = Rows::new(format, Vec::new());
         writer.begin().unwrap();
         rows.iter().try_for_each(|row| writer.write(row)).unwrap();
@@ -163,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_row_of_csv_is_quoted_where_it_has_to_be_and_no_formula() {
-        let text = written(Format::Csv, &[row()]);
+        let text = written(RowFormat::Csv, &[row()]);
         assert_eq!(
             text,
             "timestamp,api_key_id,method,endpoint,status_code,response_time_ms,request_bytes,response_bytes,client_ip,request_id\n\
@@ -173,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_row_of_json_is_a_line_with_the_names_of_the_heading_and_the_texts_as_they_are() {
-        let text = written(Format::Jsonl, &[row(), row()]);
+        let text = written(RowFormat::Jsonl, &[row(), row()]);
         assert_eq!(text.lines().count(), 2);
         let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         let mut names = HEADING.to_vec();
@@ -184,8 +177,8 @@ mod tests {
 
     #[test]
     fn without_rows_there_is_the_heading_alone() {
-        assert_eq!(written(Format::Csv, &[]).lines().count(), 1);
-        assert_eq!(written(Format::Jsonl, &[]), "");
+        assert_eq!(written(RowFormat::Csv, &[]).lines().count(), 1);
+        assert_eq!(written(RowFormat::Jsonl, &[]), "");
     }
 
     #[test]
