@@ -1,7 +1,7 @@
 //! A gateway works with the rights that docs/postgresql.md grants it, and with no more.
 
 use crate::support::postgres::{Database, SHARED};
-use crate::support::{Gateway, Request, Upstream, eventually};
+use crate::support::{Gateway, Key, Request, Upstream, eventually};
 
 const PAGE: &str = include_str!("../../docs/postgresql.md");
 
@@ -21,9 +21,9 @@ fn as_role(role: &str, database: &Database<'_>, upstream: &Upstream) -> Gateway 
     Gateway::stopped(upstream.address(), &format!("[store]\nurl = \"{url}\"\ntimeout = \"10s\""))
 }
 
-/// As they stand in the documentation.
-fn grants() -> &'static str {
-    let (_, rest) = PAGE.split_once("```sql\n-- What a gateway needs").expect("the page has the grants");
+/// As they stand in the documentation below this line.
+fn grants(heading: &str) -> &'static str {
+    let (_, rest) = PAGE.split_once(&format!("```sql\n-- {heading}\n")).expect("the page has the grants");
     rest.split_once("```").expect("the block ends").0
 }
 
@@ -32,7 +32,7 @@ fn a_gateway_serves_with_the_rights_that_are_documented_and_leaves_partitions_to
     let (database, upstream) = (database_of_an_owner(), Upstream::ok());
     let owner = as_role("hokusai_owner", &database, &upstream);
     owner.cli_json(&["migrate", "up"]);
-    database.sql(grants());
+    database.sql(grants("What a gateway needs"));
     let mut gateway = as_role("hokusai_gateway", &database, &upstream);
     gateway.run();
     let key = owner.create_key(&["--rate-limit", "2"]);
@@ -52,6 +52,15 @@ fn a_gateway_serves_with_the_rights_that_are_documented_and_leaves_partitions_to
     let minted = gateway.cli(&["keys", "create", "--user", "eve", "--name", "hers"]);
     let says = String::from_utf8_lossy(&minted.stderr).into_owned();
     assert!(!minted.status.success() && says.contains("`hokusai_gateway` has no permission"), "{says}");
+    let awaiting = Key { secret: "hk_live_abc-from-earlier-tables".to_owned(), id: "awaiting".to_owned() };
+    let hash = bcrypt::hash(&awaiting.secret, 4).expect("a cost that there is");
+    let row = format!("key_id,key_hash,key_prefix\n{},{hash},hk_live_abc\n", awaiting.id);
+    std::fs::write(owner.folder().join("keys.csv"), row).expect("the folder can be written to");
+    owner.cli_json(&["keys", "import", "keys.csv", "--user", "ada"]);
+    let first_use = || gateway.ask(&Request::get("/").key(&awaiting)).status;
+    eventually("it is verified, and cannot be noted", || first_use() == 503);
+    database.sql(grants("What a gateway needs for a first use"));
+    assert_eq!(first_use(), 200);
     gateway.terminate();
     assert!(gateway.wait().success());
 }

@@ -4,6 +4,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock;
 use crate::model::bcrypt_hash::BcryptHash;
 use crate::model::key_hash::KeyHash;
 use crate::model::key_record::{KeyRecord, Standing};
@@ -16,7 +17,7 @@ hold_on_every_store! {
     what_is_there_of_a_key_is_told_apart,
     a_key_awaits_its_first_use_by_how_it_begins,
     a_first_use_is_noted_once_and_makes_no_secret_younger,
-    a_secret_that_was_rotated_out_before_its_first_use_is_found_and_noted,
+    a_secret_that_was_rotated_out_before_its_first_use_is_found_until_its_end_and_noted,
     who_follows_the_changes_hears_of_a_key_that_awaits_its_first_use,
     a_hash_that_cannot_be_verified_is_named_by_its_key,
 }
@@ -101,6 +102,8 @@ async fn a_key_awaits_its_first_use_by_how_it_begins(place: Place, store: Store)
     assert_eq!(candidates(&store, &["hk_live_ab"]).await, []);
     assert_eq!(store.awaiting_first_use(&["hk_live_abc", "hk_live_abcd"], 1).await.unwrap(), [near]);
     assert_eq!(awaited(&store).await, 2);
+    let await_it = store.list_keys(&KeyFilter::default()).await.unwrap().keys.into_iter().filter(|key| key.awaits_first_use);
+    assert_eq!(await_it.map(|key| key.key_id.to_string()).collect::<Vec<_>>(), ["far", "near"]);
     place.sql("DELETE FROM api_keys WHERE key_id IN ('near', 'far')");
     assert_eq!(awaited(&store).await, 0);
 }
@@ -118,15 +121,18 @@ async fn a_first_use_is_noted_once_and_makes_no_secret_younger(place: Place, sto
     assert_eq!(place.number("SELECT count(*) FROM api_keys WHERE rotated_at = created_at AND imported_hash LIKE '$2%'"), 1);
 }
 
-async fn a_secret_that_was_rotated_out_before_its_first_use_is_found_and_noted(_: Place, store: Store) {
-    let hash_of_b = bcrypt("b");
-    import(&store, [awaiting("b", &hash_of_b)]).await;
-    store.rotate_key(&"b".into(), secret("new"), DAY, NOW).await.unwrap();
+async fn a_secret_that_was_rotated_out_before_its_first_use_is_found_until_its_end_and_noted(_: Place, store: Store) {
+    // The store judges by its own clock whether it has ended.
+    let (now, [hash_of_b, ended]) = (clock::now(), ["b", "ended"].map(bcrypt));
+    import(&store, [awaiting("b", &hash_of_b), awaiting("ended", &ended)]).await;
+    store.rotate_key(&"b".into(), secret("new"), DAY, now).await.unwrap();
+    store.rotate_key(&"ended".into(), secret("newer"), DAY, now.minus(2 * DAY)).await.unwrap();
     assert!(!store.get_key(&"b".into()).await.unwrap().unwrap().awaits_first_use, "its current secret is known");
+    assert_eq!(awaited(&store).await, 1);
     assert_eq!(candidates(&store, &["hk_live_abc"]).await, slice::from_ref(&hash_of_b));
     store.note_first_use(&hash_of_b, hash("b")).await.unwrap();
     let found = store.find_key(hash("b")).await.unwrap().unwrap();
-    assert_eq!((found.standing(NOW), found.standing(NOW.plus(DAY))), (Standing::Good, Standing::Expired));
+    assert_eq!((found.standing(now), found.standing(now.plus(DAY))), (Standing::Good, Standing::Expired));
     assert_eq!(awaited(&store).await, 0);
 }
 

@@ -17,7 +17,7 @@ impl PostgresStore {
         let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE NOT minted) \
                    OR EXISTS (SELECT 1 FROM api_key_previous_secrets WHERE NOT minted), \
                    (SELECT count(*) FROM api_keys WHERE substr(key_hash, 1, 1) = '$' AND revoked_at IS NULL) \
-                   + (SELECT count(*) FROM api_key_previous_secrets WHERE substr(key_hash, 1, 1) = '$')";
+                   + (SELECT count(*) FROM api_key_previous_secrets WHERE substr(key_hash, 1, 1) = '$' AND valid_until > now())";
         self.read(async |client| {
             let statement = client.prepare_cached(sql).await?;
             let row = client.query_one(&statement, &[]).await?;
@@ -54,7 +54,7 @@ impl PostgresStore {
                    SELECT key_id, key_hash, key_prefix FROM api_keys WHERE substr(key_hash, 1, 1) = '$' AND revoked_at IS NULL \
                    AND key_prefix = ANY ($1) \
                    UNION ALL SELECT key_id, key_hash, key_prefix FROM api_key_previous_secrets \
-                   WHERE substr(key_hash, 1, 1) = '$' AND key_prefix = ANY ($1)) candidate \
+                   WHERE substr(key_hash, 1, 1) = '$' AND valid_until > now() AND key_prefix = ANY ($1)) candidate \
                    ORDER BY length(key_prefix) DESC, key_hash LIMIT $2";
         let most = bigint(most as u64);
         let rows = self

@@ -19,7 +19,7 @@ use crate::store::imports::NewRow;
 /// What [`read`] needs of a row of `api_keys`, there called `k`.
 pub(super) const COLUMNS: &str = "k.key_id, k.key_prefix, k.user_id, k.name, k.environment, k.created_at, k.expires_at, \
      k.last_used_at, k.is_active, k.revoked_at, k.rate_limit_per_hour, k.allowed_ips, k.scopes, \
-     substr(k.key_hash, 1, 1) = '$' AS awaits_first_use";
+     substr(k.key_hash, 1, 1) = '$' AND k.revoked_at IS NULL AS awaits_first_use";
 
 /// When the current secret of `k` was made.
 pub(super) const SECRET_SINCE: &str = "coalesce(k.rotated_at, k.created_at)";

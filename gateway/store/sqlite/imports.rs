@@ -11,16 +11,20 @@ use crate::model::key_hash::KeyHash;
 use crate::store::imports::NewRow;
 use crate::store::{ForeignKeys, ImportedKey, Presence, StoreError};
 
+/// Of a secret that was rotated out.
+const STILL_VALID: &str = "strftime('%Y-%m-%d %H:%M:%f', valid_until) > strftime('%Y-%m-%d %H:%M:%f', 'now')";
+
 impl SqliteStore {
     pub async fn foreign_keys(&self) -> Result<ForeignKeys, StoreError> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE NOT minted) \
-                   OR EXISTS (SELECT 1 FROM api_key_previous_secrets WHERE NOT minted), \
-                   (SELECT count(*) FROM api_keys WHERE substr(key_hash, 1, 1) = '$' AND revoked_at IS NULL) \
-                   + (SELECT count(*) FROM api_key_previous_secrets WHERE substr(key_hash, 1, 1) = '$')";
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM api_keys WHERE NOT minted) \
+             OR EXISTS (SELECT 1 FROM api_key_previous_secrets WHERE NOT minted), \
+             (SELECT count(*) FROM api_keys WHERE substr(key_hash, 1, 1) = '$' AND revoked_at IS NULL) \
+             + (SELECT count(*) FROM api_key_previous_secrets WHERE substr(key_hash, 1, 1) = '$' AND {STILL_VALID})"
+        );
         self.read(move |connection| {
-            connection
-                .prepare_cached(sql)?
-                .query_row([], |row| Ok(ForeignKeys { exist: row.get(0)?, awaiting_first_use: row.get(1)? }))
+            let mut statement = connection.prepare_cached(&sql)?;
+            statement.query_row([], |row| Ok(ForeignKeys { exist: row.get(0)?, awaiting_first_use: row.get(1)? }))
         })
         .await
     }
@@ -72,12 +76,14 @@ fn presence(connection: &Connection, key: &ImportedKey) -> rusqlite::Result<Pres
 
 /// `beginnings` is a JSON array. The longest first: fewer keys begin like that.
 fn candidates(connection: &Connection, beginnings: &str, most: usize) -> rusqlite::Result<Vec<Result<BcryptHash, StoreError>>> {
-    let sql = "SELECT key_id, key_hash FROM ( \
+    let sql = format!(
+        "SELECT key_id, key_hash FROM ( \
                SELECT key_id, key_hash, key_prefix FROM api_keys WHERE substr(key_hash, 1, 1) = '$' AND revoked_at IS NULL \
                AND key_prefix IN (SELECT value FROM json_each(?1)) \
                UNION ALL SELECT key_id, key_hash, key_prefix FROM api_key_previous_secrets WHERE substr(key_hash, 1, 1) = '$' \
-               AND key_prefix IN (SELECT value FROM json_each(?1))) ORDER BY length(key_prefix) DESC, key_hash LIMIT ?2";
-    let mut statement = connection.prepare_cached(sql)?;
+               AND {STILL_VALID} AND key_prefix IN (SELECT value FROM json_each(?1))) ORDER BY length(key_prefix) DESC, key_hash LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params![beginnings, most], |row| {
         let (key_id, hash): (String, String) = (row.get(0)?, row.get(1)?);
         Ok(BcryptHash::parse(&hash).map_err(|wrong| StoreError::BadRecord { key_id, says: format!("key_hash {wrong}") }))
