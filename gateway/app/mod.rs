@@ -28,6 +28,7 @@ use crate::limits::{Authority, Limiter};
 use crate::listen::bind::{self, BindError, Bound};
 use crate::listen::handed_over::{HandOverError, HandedOver};
 use crate::listen::tls::Tls;
+use crate::model::audit_event::{Actor, Via};
 use crate::observe::metrics::Metrics;
 use crate::observe::refused_requests::RefusedRequests;
 use crate::proxy::worker::Live;
@@ -104,7 +105,7 @@ impl App {
 
         let metrics = Arc::<Metrics>::default();
         let spool = Arc::new(Spool::open(&config.usage.spool)?);
-        let store = Store::open(&config.store);
+        let store = Store::open(&config.store).acting_as(itself());
         bring_tables_up(&store, &tasks).await?;
         let redis = match &config.redis {
             Some(redis) => Some(Redis::connect(redis, &metrics, &tasks).await),
@@ -241,6 +242,11 @@ impl App {
         }
         tracing::info!(seconds = clock::monotonic().duration_since(began).as_secs_f64(), "stopped");
     }
+}
+
+/// Who changes keys when a gateway does so by itself.
+fn itself() -> Actor {
+    Actor::new("gateway", Via::Gateway, whoami::hostname().ok().as_deref())
 }
 
 /// First the doors for cleartext, then those for TLS.

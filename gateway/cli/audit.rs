@@ -35,7 +35,7 @@ pub enum Command {
         /// Only changes of this key
         #[arg(long, value_name = "KEY_ID")]
         key: Option<KeyId>,
-        /// Only this: created, updated, enabled, disabled, rotated, revoked, deleted, secret_added, secret_changed,
+        /// Only this: created, updated, enabled, disabled, rotated, proven, revoked, deleted, secret_added, secret_changed,
         /// secret_removed, limit_reset, truncated
         #[arg(long)]
         action: Option<String>,

@@ -24,6 +24,7 @@ pub struct Actor {
 pub enum Via {
     Api,
     Command,
+    Gateway,
 }
 
 impl Actor {
@@ -51,6 +52,7 @@ impl Via {
         match self {
             Self::Api => "api",
             Self::Command => "command",
+            Self::Gateway => "gateway",
         }
     }
 }
