@@ -39,7 +39,7 @@ impl PostgresStore {
     }
 
     pub async fn import_keys(&self, keys: Arc<[ImportedKey]>) -> Result<usize, StoreError> {
-        self.change(async |transaction| {
+        self.overhaul(async |transaction| {
             let mut written = 0;
             for key in keys.iter() {
                 written += record::insert(transaction, &NewRow::imported(key)).await?;

@@ -34,7 +34,7 @@ impl SqliteStore {
     }
 
     pub async fn import_keys(&self, keys: Arc<[ImportedKey]>) -> Result<usize, StoreError> {
-        self.change(move |transaction| {
+        self.change_many(move |transaction| {
             let mut written = 0;
             for key in keys.iter() {
                 written += record::insert(transaction, &NewRow::imported(key))?;
