@@ -62,6 +62,8 @@ pub struct Lookup {
     guesses: Guesses,
     /// Look-ups that were too many.
     flood: Seldom,
+    /// Look-ups that had no answer.
+    unanswered: Seldom,
     flights: Mutex<HashMap<KeyHash, Flight, HashIsHashed>>,
     foreign: AtomicBool,
     /// Whether there may be keys of which only a bcrypt hash is known.
@@ -106,6 +108,7 @@ impl Lookup {
             unknown: cache(UNKNOWN_CAPACITY),
             guesses: Guesses::new(),
             flood: Seldom::default(),
+            unanswered: Seldom::default(),
             flights: Mutex::default(),
             // Until the store has said otherwise, any key may be one from elsewhere.
             foreign: AtomicBool::new(true),
@@ -325,7 +328,12 @@ impl Lookup {
                 self.known.remove(&hash);
                 self.unknown.insert(hash, self.now() + UNKNOWN_TTL);
             }
-            Err(error) => tracing::warn!(%error, "a key could not be looked up"),
+            // Whoever makes up keys can cause it without end, while the store is away or bcrypt busy.
+            Err(error) => {
+                if let Some(times) = self.unanswered.note(clock::monotonic()) {
+                    tracing::warn!(%error, times, "a key could not be looked up");
+                }
+            }
         }
     }
 
