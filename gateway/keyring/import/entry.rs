@@ -52,10 +52,8 @@ pub(super) fn read(fields: Fields, defaults: &Defaults) -> Result<ImportedKey, V
         let shown = if name.len() < SHORTEST_KEY { format!(" `{}`", name.escape_debug()) } else { String::new() };
         entry.faults.push(format!("a field{shown} is not known; known are {}", FIELDS.join(", ")));
     }
-    match (proof, record) {
-        (Some(proof), Some(record)) if entry.faults.is_empty() => {
-            Ok(ImportedKey { hash: proof.hash, minted: proof.minted, record })
-        }
+    match proof {
+        Some(proof) if entry.faults.is_empty() => Ok(ImportedKey { hash: proof.hash, minted: proof.minted, record }),
         _ => Err(entry.faults),
     }
 }
@@ -91,31 +89,27 @@ impl Entry {
         })
     }
 
-    /// `None` where something is wrong with it.
-    fn record(&mut self, defaults: &Defaults, proof: Option<&Proof>) -> Option<KeyRecord> {
+    /// Of no use where something is wrong with it.
+    fn record(&mut self, defaults: &Defaults, proof: Option<&Proof>) -> KeyRecord {
         let environment = self.parsed("environment", "must be production, test or development", Environment::parse);
-        let created_at = self.time("created_at");
-        let record = KeyRecord {
+        let revoked_at = self.time("revoked_at");
+        KeyRecord {
             key_id: self.key_id(),
             key_prefix: proof.map(|proof| proof.prefix.clone()).unwrap_or_default(),
             user_id: self.user_id(defaults),
             name: self.name(),
             environment: environment.unwrap_or(Environment::Production),
-            created_at: created_at.unwrap_or(defaults.now),
+            created_at: self.time("created_at").unwrap_or(defaults.now),
             expires_at: self.time("expires_at"),
             last_used_at: self.time("last_used_at"),
             is_active: self.is_active(),
-            revoked_at: self.time("revoked_at"),
+            revoked_at,
             rate_limit_per_hour: self.rate_limit(defaults),
             allowed_ips: self.allowed_ips(),
             scopes: self.scopes(),
-            awaits_first_use: false,
-        };
-        self.faults.is_empty().then(|| KeyRecord {
             // A revoked one is never used.
-            awaits_first_use: record.revoked_at.is_none() && proof.is_some_and(Proof::is_bcrypt),
-            ..record
-        })
+            awaits_first_use: revoked_at.is_none() && proof.is_some_and(Proof::is_bcrypt),
+        }
     }
 
     fn parsed<T>(&mut self, name: &str, wrong: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
