@@ -34,6 +34,7 @@ pub mod keyring;
 pub mod reports;
 pub mod store;
 // 3 gates
+pub mod alerts;
 pub mod auth;
 pub mod client_address;
 pub mod limits;

@@ -75,11 +75,13 @@ fn the_example_shows_the_defaults() {
     let example = uncommented_example();
     let routes = MINIMAL.to_owned();
     let shown = parse(&format!("{routes}{}", sections(&example))).expect("the example is valid");
-    // These tables mean something by being there; the files of the one have no defaults.
+    // These tables mean something by being there; the files of the one, and webhooks, have no defaults.
     let tls = example.lines().skip_while(|line| *line != "[server.tls]").take_while(|line| *line != "[admin]");
     let is_named = |line: &&str| !line.starts_with("listen") && !line.starts_with("client_certificates");
     let named = tls.filter(is_named).collect::<Vec<_>>().join("\n");
-    let default = parse(&format!("{routes}[redis]\n{named}")).expect("a minimal file is valid");
+    let webhooks = example.lines().skip_while(|line| *line != "[[alerts.webhooks]]").take_while(|line| !line.is_empty());
+    let webhooks = webhooks.collect::<Vec<_>>().join("\n");
+    let default = parse(&format!("{routes}[redis]\n{named}\n{webhooks}")).expect("a minimal file is valid");
     assert_eq!(format!("{shown:#?}"), format!("{default:#?}"));
 }
 
@@ -201,6 +203,8 @@ fn known_keys() -> BTreeSet<String> {
         client_ip.0000000000000000000000 = 0
         usage.0000000000000000000000 = 0
         log.0000000000000000000000 = 0
+        alerts.0000000000000000000000 = 0
+        alerts.webhooks = [{ 0000000000000000000000 = 0 }]
         identity_headers.0000000000000000000000 = 0
         [[upstreams]]
         0000000000000000000000 = 0

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::admin::api::Api;
 use crate::admin::{self, Readiness};
+use crate::alerts::Alerts;
 use crate::auth::lookup::Lookup;
 use crate::auth::shared_cache::SharedCache;
 use crate::auth::watch::Watch;
@@ -160,6 +161,14 @@ impl App {
 
         let readiness = Arc::<Readiness>::default();
         let in_force = Arc::new(ArcSwap::new(Arc::clone(&config)));
+        let alerts = Alerts {
+            config: Arc::clone(&in_force),
+            gateway: spool.id().to_owned(),
+            store: store.clone(),
+            limiter: Arc::clone(&limiter),
+            metrics: Arc::clone(&metrics),
+        };
+        tasks.spawn(alerts.run(tasks.clone()));
         let api = Api {
             config: Arc::clone(&in_force),
             store,

@@ -20,6 +20,7 @@ pub fn needs_restart(started: &Config, new: &Config) -> Vec<&'static str> {
         limits: _,
         usage,
         log,
+        alerts: _,
         identity_headers: _,
         upstreams: _,
         routes: _,
@@ -189,6 +190,7 @@ mod tests {
             ("limits.on_redis_failure", "\"allow\""),
             ("log.level", "\"debug\""),
             ("log.access", "false"),
+            ("alerts.repeat_after", "\"7s\""),
             ("identity_headers.user_id", "\"X-Who\""),
         ] {
             assert_eq!(changed("", &format!("{key} = {value}")), [""; 0], "{key}");

@@ -6,6 +6,7 @@
 //! Each section has a file with its types and the one function that reads it; a line of that function is a key with its
 //! default and its form. `rules` holds what no section can check alone.
 
+mod alerts;
 mod client_address;
 pub mod diff;
 mod forms;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use toml::Table;
 use toml::de::DeTable;
 
+pub use alerts::{Alerts, Webhook};
 pub use client_address::ClientAddress;
 pub use identity_headers::IdentityHeaders;
 pub use keys::{Accept, Keys};
@@ -72,6 +74,7 @@ pub struct Config {
     pub limits: Limits,
     pub usage: Usage,
     pub log: Log,
+    pub alerts: Alerts,
     pub identity_headers: IdentityHeaders,
     pub upstreams: Vec<Arc<Upstream>>,
     /// In the order of the file.
@@ -128,6 +131,7 @@ fn read(root: &mut Section<'_>) -> Config {
         limits: root.table("limits", limits::read),
         usage: root.table("usage", usage::read),
         log: root.table("log", log::read),
+        alerts: root.table("alerts", alerts::read),
         server,
         admin,
         store,

@@ -13,7 +13,7 @@ use super::problem::Complaint;
 use super::section::Section;
 use super::server_address::ServerAddress;
 use super::tls;
-use crate::certificates::{CertificateFiles, load_authorities, provider};
+use crate::certificates::{self, CertificateFiles, load_authorities};
 
 /// Its files were read, and are not looked at again.
 #[derive(Debug, Clone)]
@@ -113,8 +113,7 @@ fn refuse_for_nothing(section: &Section<'_>, servers: &[ServerAddress]) {
 }
 
 fn of_the_system(section: &Section<'_>) -> Option<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let roots = certificates::system_authorities();
     if roots.is_empty() {
         let complaint = Complaint::new("has https:// servers, and this system knows no authorities");
         section.complain("servers", complaint.hint("install ca-certificates, or set ca"));
@@ -124,10 +123,7 @@ fn of_the_system(section: &Section<'_>) -> Option<RootCertStore> {
 }
 
 fn client(roots: RootCertStore, own: Option<CertifiedKey>) -> ClientConfig {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("the provider speaks the default versions")
-        .with_root_certificates(roots);
+    let builder = certificates::client(roots);
     let mut client = match own {
         Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
         None => builder.with_no_client_auth(),

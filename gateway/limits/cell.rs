@@ -28,6 +28,15 @@ pub struct Cell {
     answered: Notify,
 }
 
+/// How much of its hour a key has used, over all gateways, when this one last heard of it and admitted since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HourUse {
+    pub key_id: KeyId,
+    /// What others hold on lease counts as used.
+    pub used: u64,
+    pub limit: u64,
+}
+
 #[derive(Debug, Default)]
 struct State {
     allowance: Allowance,
@@ -49,6 +58,12 @@ impl Cell {
     /// [`Limiter::take`](super::Limiter::take) will.
     pub fn try_take(&self, limit: u64, now: Timestamp) -> Option<Verdict> {
         self.state().take(limit, now)
+    }
+
+    /// Of the hour as it is known here.
+    pub(super) fn hour_use(&self, now: Timestamp) -> Option<HourUse> {
+        let (used, limit) = self.state().allowance.used(now)?;
+        Some(HourUse { key_id: self.key_id.clone(), used, limit })
     }
 
     pub(super) fn new(key_id: KeyId) -> Self {

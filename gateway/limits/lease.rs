@@ -254,6 +254,11 @@ impl Allowance {
         }
     }
 
+    /// Of the hour as it is known: what was admitted by anybody or is held by others, and the limit.
+    pub fn used(&self, now: Timestamp) -> Option<(u64, u64)> {
+        self.known.as_ref().filter(|known| known.holds_at(now)).map(|known| (known.counted, known.limit))
+    }
+
     /// Whether the authority has heard of everything and nothing is held.
     pub fn is_settled(&self) -> bool {
         self.lease.is_none() && self.ended.is_none() && !self.may_hold && self.debt.is_none()

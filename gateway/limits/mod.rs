@@ -35,7 +35,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 
 pub use self::authority::{Authority, AuthorityError};
-pub use self::cell::Cell;
+pub use self::cell::{Cell, HourUse};
 use self::cell::{Cells, Taken};
 use self::fleet::Fleet;
 use self::lease::Question;
@@ -148,6 +148,12 @@ impl Limiter {
     /// Who is asked for the hours' counts.
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// Of every key that this gateway knows the hour of.
+    pub fn hours(&self) -> Vec<HourUse> {
+        let (cells, now) = (self.cells().all().collect::<Vec<_>>(), clock::now());
+        cells.iter().filter_map(|cell| cell.hour_use(now)).collect()
     }
 
     /// The key's hour was reset.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::metrics::{AuthResult, BUCKETS, Histogram, Layer, LookupResult, Metrics, Tallies};
+use super::metrics::{AlertKind, AuthResult, BUCKETS, DeliveryResult, Histogram, Layer, LookupResult, Metrics, Tallies};
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -29,6 +29,7 @@ pub fn exposition(metrics: &Metrics) -> String {
         page.gauge("gateway_redis_up", "1 while Redis answers.");
         page.sample("gateway_redis_up", &[], redis_up.get());
     }
+    alerts(&mut page, metrics);
     page.counter("gateway_config_reloads_total", "Reloads of the configuration.");
     for (result, count) in [("ok", &metrics.reloads_ok), ("error", &metrics.reloads_failed)] {
         page.sample("gateway_config_reloads_total", &[("result", result)], count.get());
@@ -104,6 +105,17 @@ fn usage(page: &mut Page, metrics: &Metrics) {
     page.sample("gateway_usage_spooled", &[], metrics.usage_spooled.get());
     page.counter("gateway_usage_dropped_total", "Records lost: to a full disk, a full journal, or their age.");
     page.sample("gateway_usage_dropped_total", &[], metrics.usage_dropped.get());
+}
+
+fn alerts(page: &mut Page, metrics: &Metrics) {
+    page.counter("gateway_alerts_total", "What somebody was told of, in the log and by webhooks.");
+    for kind in AlertKind::ALL {
+        page.sample("gateway_alerts_total", &[("kind", kind.as_str())], metrics.alerts(kind));
+    }
+    page.counter("gateway_alert_deliveries_total", "Attempts to send alerts to webhooks, and alerts dropped before.");
+    for (result, name) in DeliveryResult::ALL {
+        page.sample("gateway_alert_deliveries_total", &[("result", name)], metrics.deliveries(result));
+    }
 }
 
 struct Page(String);

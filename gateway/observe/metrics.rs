@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 pub use super::instruments::{BUCKETS, Counter, Gauge, Held, Histogram};
-pub use super::results::{AuthResult, Layer, LookupResult, UpstreamResult};
+pub use super::results::{AlertKind, AuthResult, DeliveryResult, Layer, LookupResult, UpstreamResult};
 
 /// All of the process.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub struct Metrics {
     pub reloads_ok: Counter,
     /// Reloads that were refused for what is wrong in the file.
     pub reloads_failed: Counter,
+    alerts: [Counter; AlertKind::ALL.len()],
+    deliveries: [Counter; DeliveryResult::ALL.len()],
     lookups: [[Counter; LookupResult::ALL.len()]; Layer::ALL.len()],
     labels: Mutex<Labels>,
     shards: Mutex<Vec<Arc<Shard>>>,
@@ -125,6 +127,24 @@ impl Metrics {
 
     pub fn lookups(&self, layer: Layer, result: LookupResult) -> u64 {
         self.lookups[layer as usize][result as usize].get()
+    }
+
+    /// Somebody is told of it.
+    pub fn alert(&self, kind: AlertKind) {
+        self.alerts[kind as usize].add(1);
+    }
+
+    pub fn alerts(&self, kind: AlertKind) -> u64 {
+        self.alerts[kind as usize].get()
+    }
+
+    /// Of an alert to a webhook.
+    pub fn delivery(&self, result: DeliveryResult) {
+        self.deliveries[result as usize].add(1);
+    }
+
+    pub fn deliveries(&self, result: DeliveryResult) -> u64 {
+        self.deliveries[result as usize].get()
     }
 
     /// The same label gives the same number, over reloads too.

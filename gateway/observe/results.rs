@@ -81,3 +81,56 @@ impl UpstreamResult {
         }
     }
 }
+
+/// What somebody is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AlertKind {
+    StoreDown,
+    RedisDown,
+    UsageNotWritten,
+    NearLimit,
+    NewNetwork,
+    KeyExpires,
+    SecretOld,
+}
+
+impl AlertKind {
+    pub const ALL: [Self; 7] = [
+        Self::StoreDown,
+        Self::RedisDown,
+        Self::UsageNotWritten,
+        Self::NearLimit,
+        Self::NewNetwork,
+        Self::KeyExpires,
+        Self::SecretOld,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StoreDown => "store_down",
+            Self::RedisDown => "redis_down",
+            Self::UsageNotWritten => "usage_not_written",
+            Self::NearLimit => "near_limit",
+            Self::NewNetwork => "new_network",
+            Self::KeyExpires => "key_expires",
+            Self::SecretOld => "secret_old",
+        }
+    }
+}
+
+/// How it went to send an alert to a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryResult {
+    Ok,
+    /// It failed, and is tried again.
+    Retried,
+    /// It is not tried again.
+    GivenUp,
+    /// Too many waited already.
+    Dropped,
+}
+
+impl DeliveryResult {
+    pub const ALL: [(Self, &str); 4] =
+        [(Self::Ok, "ok"), (Self::Retried, "retried"), (Self::GivenUp, "given_up"), (Self::Dropped, "dropped")];
+}

@@ -25,7 +25,9 @@ pub use events::{EventFilter, Link, ListedEvent};
 pub use feed::{Change, ChangeFeed, News};
 pub use imports::{ForeignKeys, ImportedHash, ImportedKey, Presence};
 pub use questions::Store;
-pub use usage_reports::{AddressUsage, EndpointUsage, StatusUsage, UsageBreakdown, UsageFilter, UsageRow, UsageStep, UsageSums};
+pub use usage_reports::{
+    AddressUsage, EndpointUsage, KeyAddress, StatusUsage, UsageBreakdown, UsageFilter, UsageRow, UsageStep, UsageSums,
+};
 
 /// Why a question to the store has no answer. "Not found" is an answer, not an error.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -5,6 +5,7 @@ mod support;
 
 mod admin_api;
 mod admin_reports;
+mod alerts;
 mod audit;
 mod authentication;
 mod changes;
