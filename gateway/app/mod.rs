@@ -31,7 +31,7 @@ use crate::listen::handed_over::{HandOverError, HandedOver};
 use crate::listen::tls::Tls;
 use crate::model::audit_event::{Actor, Via};
 use crate::observe::metrics::Metrics;
-use crate::observe::refused_requests::RefusedRequests;
+use crate::observe::refusals::Refusals;
 use crate::proxy::worker::Live;
 use crate::redis::Redis;
 use crate::spool::{Spool, SpoolError};
@@ -155,8 +155,8 @@ impl App {
         let live = Live::new(Arc::clone(&config), &metrics);
         live.watch_servers(&tasks);
         let traffic: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
-        let refused = Arc::<RefusedRequests>::default();
-        let workers = Workers::start(&live, bound, &lookup, &limiter, usage.as_ref(), &metrics, &refused);
+        let refusals = Arc::new(Refusals::new(clock::now()));
+        let workers = Workers::start(&live, bound, &lookup, &limiter, usage.as_ref(), &metrics, &refusals);
         let workers = workers.map_err(StartError::Worker)?;
 
         let readiness = Arc::<Readiness>::default();
@@ -175,8 +175,9 @@ impl App {
             lookup: Arc::clone(&lookup),
             limiter: Arc::clone(&limiter),
             recorder: usage.as_ref().map(Usage::recorder),
-            refused,
             readiness: Arc::clone(&readiness),
+            metrics: Arc::clone(&metrics),
+            refusals,
         };
         let (admin, admin_tasks) = serve_admin(admin_listener, Arc::clone(&metrics), api);
         readiness.set(true);

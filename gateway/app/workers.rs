@@ -21,7 +21,7 @@ use crate::listen::per_address::PerAddress;
 use crate::listen::proxy_protocol::Refused;
 use crate::listen::tls::Tls;
 use crate::observe::metrics::Metrics;
-use crate::observe::refused_requests::RefusedRequests;
+use crate::observe::refusals::Refusals;
 use crate::proxy::worker::{Live, Worker};
 use crate::usage::Usage;
 
@@ -45,7 +45,7 @@ struct Shared<'a> {
     limiter: &'a Arc<Limiter>,
     usage: Option<&'a Usage>,
     metrics: &'a Arc<Metrics>,
-    refused_requests: &'a Arc<RefusedRequests>,
+    refusals: &'a Arc<Refusals>,
     connections: Arc<Semaphore>,
     paces: Arc<Paces>,
     refused: Arc<Refused>,
@@ -62,7 +62,7 @@ impl Workers {
         limiter: &Arc<Limiter>,
         usage: Option<&Usage>,
         metrics: &Arc<Metrics>,
-        refused_requests: &Arc<RefusedRequests>,
+        refusals: &Arc<Refusals>,
     ) -> io::Result<Self> {
         let rules = &live.config.server;
         let connections = Arc::new(Semaphore::new(rules.max_connections));
@@ -71,7 +71,7 @@ impl Workers {
             limiter,
             usage,
             metrics,
-            refused_requests,
+            refusals,
             connections,
             paces: Arc::default(),
             refused: Arc::default(),
@@ -129,8 +129,8 @@ impl Shared<'_> {
             limiter: Arc::clone(self.limiter),
             paces: Arc::clone(&self.paces),
             shard: self.metrics.shard(),
+            refusals: Arc::clone(self.refusals),
             recorder: self.usage.map(Usage::recorder),
-            refused: Arc::clone(self.refused_requests),
             tasks: Tasks::new(),
         }
     }

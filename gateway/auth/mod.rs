@@ -37,18 +37,6 @@ pub enum Refusal {
     Unavailable(#[from] StoreError),
 }
 
-/// Why, and the key that it was, where there is such a one.
-pub struct Refused {
-    pub why: Refusal,
-    pub key: Option<Arc<KnownKey>>,
-}
-
-impl<T: Into<Refusal>> From<T> for Refused {
-    fn from(why: T) -> Self {
-        Self { why: why.into(), key: None }
-    }
-}
-
 /// Judges what was presented. A key that passes is good now and from this address.
 ///
 /// # Errors
@@ -58,20 +46,25 @@ pub async fn authenticate(
     client: Option<ClientIp>,
     now: Moment,
     lookup: &Arc<Lookup>,
-) -> Result<Arc<KnownKey>, Refused> {
+) -> Result<Arc<KnownKey>, Refusal> {
+    let known = identify(presented, now, lookup).await?;
+    judge(known.key.standing(now.wall), &known.key.record, client).map(|()| known)
+}
+
+/// Whose key was presented. It may be one that is good no more: that is for [`judge`] to say.
+///
+/// # Errors
+/// [`Refusal::Missing`], [`Refusal::Several`], [`Refusal::Unknown`] or [`Refusal::Unavailable`].
+pub async fn identify(presented: Presented<'_>, now: Moment, lookup: &Arc<Lookup>) -> Result<Arc<KnownKey>, Refusal> {
     let (hash, credential) = match presented {
-        Presented::Nothing => return Err(Refusal::Missing.into()),
-        Presented::Several => return Err(Refusal::Several.into()),
-        Presented::One { form: Form::Malformed, .. } => return Err(Refusal::Unknown.into()),
-        Presented::One { form: Form::Foreign, .. } if !lookup.store_has_foreign_keys() => return Err(Refusal::Unknown.into()),
+        Presented::Nothing => return Err(Refusal::Missing),
+        Presented::Several => return Err(Refusal::Several),
+        Presented::One { form: Form::Malformed, .. } => return Err(Refusal::Unknown),
+        Presented::One { form: Form::Foreign, .. } if !lookup.store_has_foreign_keys() => return Err(Refusal::Unknown),
         Presented::One { hash, credential, .. } => (hash, credential),
     };
     let found = lookup.find(hash, credential.expose(), now.monotonic).await?;
-    let known = found.filter(|known| known.key.hash.matches(&hash)).ok_or(Refusal::Unknown)?;
-    match judge(known.key.standing(now.wall), &known.key.record, client) {
-        Ok(()) => Ok(known),
-        Err(why) => Err(Refused { why, key: Some(known) }),
-    }
+    found.filter(|known| known.key.hash.matches(&hash)).ok_or(Refusal::Unknown)
 }
 
 /// Whether a key of this standing may be used from this address.

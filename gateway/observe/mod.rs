@@ -4,6 +4,6 @@ pub mod exposition;
 mod instruments;
 pub mod logging;
 pub mod metrics;
-pub mod refused_requests;
+pub mod refusals;
 mod results;
 pub mod seldom;

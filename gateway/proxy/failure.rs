@@ -70,6 +70,19 @@ impl Failure {
         }
     }
 
+    /// For operators: as [`code`](Self::code), but which of several it truly was.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::InvalidKey(AuthResult::Unknown) => "unknown",
+            Self::InvalidKey(AuthResult::Inactive) => "inactive",
+            Self::InvalidKey(AuthResult::Expired) => "expired",
+            Self::RateLimited { .. } => "hour_spent",
+            Self::TooFast => "too_fast",
+            Self::TooManyAtOnce => "too_many_at_once",
+            _ => self.code(),
+        }
+    }
+
     pub const fn fault(&self) -> Fault {
         match self {
             Self::MissingKey

@@ -20,7 +20,7 @@ use super::record::Record;
 use super::request_id::RequestId;
 use super::respond::Limits;
 use super::worker::{Live, RouteFacts, Worker};
-use super::{cors, fixed, framing, grpc, headers, refused, respond, target};
+use super::{cors, fixed, framing, grpc, headers, respond, target};
 use crate::auth::{self, extract, known_key::KnownKey};
 use crate::client_address::{client_address, is_trusted};
 use crate::config::{Action, Auth, Route, Scheme};
@@ -51,7 +51,6 @@ pub async fn handle(
         is_grpc: grpc::is_grpc(request.headers()),
         route: None,
         admitted: None,
-        presented: None,
         refused: None,
         answered_at,
     };
@@ -79,11 +78,9 @@ pub(super) struct Exchange<'a> {
     /// Goes with the body of an answer that streams.
     pub record: Option<Box<Record>>,
     pub is_grpc: bool,
-    pub route: Option<&'a Route>,
+    route: Option<&'a Route>,
     /// The key, and what it may still do.
     pub admitted: Option<(Arc<KnownKey>, Option<Quota>)>,
-    /// The key of a request that is refused, where it was found.
-    pub presented: Option<Arc<KnownKey>>,
     /// Why the answer is none of the app's.
     refused: Option<Failure>,
     /// When the upstream answered; until then, when the request arrived.
@@ -115,10 +112,11 @@ impl<'a> Exchange<'a> {
         }
 
         let key = self.authenticate(&request, address, route).await?;
-        if let Err(failure) = self.judge_use(key.as_deref(), &request, route, facts) {
-            self.presented = key;
-            return Err(failure);
+        if let Some(key) = &key {
+            check_scopes(key, route)?;
         }
+        check_body_length(&request, route)?;
+        self.keep_pace(key.as_deref(), route, facts)?;
         if let Some(key) = key {
             self.take_permit(key).await?;
         }
@@ -174,28 +172,10 @@ impl<'a> Exchange<'a> {
             return Ok(None);
         }
         let now = self.record().arrived;
-        match auth::authenticate(presented, address, now, &self.worker.lookup).await {
-            Ok(key) => Ok(Some(key)),
-            Err(refused) => {
-                self.presented = refused.key;
-                Err(refused.why.into())
-            }
-        }
-    }
-
-    /// Whether a key that is good, or none, is enough for this.
-    fn judge_use(
-        &mut self,
-        key: Option<&KnownKey>,
-        request: &Request<Incoming>,
-        route: &Route,
-        facts: &RouteFacts,
-    ) -> Result<(), Failure> {
-        if let Some(key) = key {
-            check_scopes(key, route)?;
-        }
-        check_body_length(request, route)?;
-        self.keep_pace(key, route, facts)
+        let known = auth::identify(presented, now, &self.worker.lookup).await?;
+        self.record().key = Some(Arc::clone(&known));
+        auth::judge(known.key.standing(now.wall), &known.key.record, address)?;
+        Ok(Some(known))
     }
 
     /// How fast requests of the key, or of the address where there is none, may come, and how many at once.
@@ -229,21 +209,17 @@ impl<'a> Exchange<'a> {
                     self.admitted = Some((key, Some(quota)));
                     return Err(Failure::RateLimited { quota, retry_after: retry_after_secs });
                 }
-                Verdict::Unavailable => {
-                    self.presented = Some(key);
-                    return Err(Failure::StoreUnavailable);
-                }
+                Verdict::Unavailable => return Err(Failure::StoreUnavailable),
             }
         }
         let record = self.record();
         record.auth = Some(AuthResult::Ok);
-        record.key = Some(Arc::clone(&key));
+        record.is_usage = true;
         self.admitted = Some((key, quota));
         Ok(())
     }
 
     fn refuse(&mut self, failure: Failure, has_body: bool) -> Response<AnswerBody> {
-        refused::note(self, &failure);
         let record = self.record();
         record.fail(&failure);
         let mut response = respond::to_failure(&failure, &record.request_id);

@@ -13,7 +13,6 @@ pub mod grpc;
 pub mod handle;
 pub mod headers;
 pub mod record;
-mod refused;
 pub mod request_headers;
 pub mod request_id;
 pub mod respond;

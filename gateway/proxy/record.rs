@@ -1,7 +1,7 @@
 //! What is remembered of one request: opened when it arrives, closed exactly once.
 //!
 //! What must stay true here: closing happens in `Drop` and nowhere else, so a request whose client left, or whose task was
-//! cut, still ends once, with 499. That one close feeds usage, the access log and the metrics.
+//! cut, still ends once, with 499. That one close feeds usage, the access log, the metrics and the refusals.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::clock::{self, Moment};
 use crate::limits::pace::Slot;
 use crate::model::usage_event::UsageEvent;
 use crate::observe::metrics::{AuthResult, Finished, Held, RouteLabel, UpstreamLabel, UpstreamResult};
+use crate::observe::refusals::{RefusedKey, RefusedRequest, bounded};
 use crate::upstream::request_body::{End, Upload};
 
 /// The client left before its answer was complete. Not a registered code; nginx's.
@@ -38,8 +39,10 @@ pub struct Record {
     pub route: RouteLabel,
     pub client_ip: Option<IpAddr>,
     pub auth: Option<AuthResult>,
-    /// Set once the request is admitted with a key: from then on it is usage.
+    /// The key that was presented, also where it lets nobody in.
     pub key: Option<Arc<KnownKey>>,
+    /// Set once the request is admitted with its key.
+    pub is_usage: bool,
     /// Its place among those that its key or address may have under way.
     pub slot: Option<Slot>,
     /// Set when the request goes to an upstream.
@@ -48,12 +51,19 @@ pub struct Record {
     pub waited: Duration,
     pub upload: Option<Arc<Upload>>,
     pub response_bytes: u64,
-    /// What went wrong, for the access log.
-    failed: Option<(&'static str, Fault)>,
+    failed: Option<Failed>,
     /// `None` until the whole answer was handed over.
     status: Option<StatusCode>,
     answering: StatusCode,
     _in_flight: Held,
+}
+
+/// What went wrong.
+#[derive(Clone, Copy)]
+struct Failed {
+    code: &'static str,
+    reason: &'static str,
+    fault: Fault,
 }
 
 impl Record {
@@ -78,6 +88,7 @@ impl Record {
             client_ip: None,
             auth: None,
             key: None,
+            is_usage: false,
             slot: None,
             upstream: None,
             waited: Duration::ZERO,
@@ -87,14 +98,6 @@ impl Record {
             status: None,
             answering: StatusCode::INTERNAL_SERVER_ERROR,
         })
-    }
-
-    pub fn method(&self) -> &Method {
-        &self.method
-    }
-
-    pub fn uri(&self) -> &Uri {
-        &self.uri
     }
 
     /// The head of this answer is going out.
@@ -110,7 +113,7 @@ impl Record {
     /// The answer is ours, and says why.
     pub fn fail(&mut self, failure: &Failure) {
         self.auth = failure.auth_result().or(self.auth);
-        self.failed = Some((failure.code(), failure.fault()));
+        self.failed = Some(Failed { code: failure.code(), reason: failure.reason(), fault: failure.fault() });
     }
 
     /// The upstream failed after the head had gone out: the client has seen this status, and that the answer is cut.
@@ -175,9 +178,28 @@ impl Record {
             response_bytes = self.response_bytes,
             key_id = key.map(|key| key.key_id.as_str()),
             user_id = key.map(|key| key.user_id.as_str()),
-            code = self.failed.map(|(code, _)| code),
-            fault = self.failed.map(|(_, fault)| tracing::field::debug(fault)),
+            code = self.failed.map(|failed| failed.code),
+            fault = self.failed.map(|failed| tracing::field::debug(failed.fault)),
         );
+    }
+
+    /// The upstream's failures refuse nobody.
+    fn record_refusal(&self) {
+        let Some(failed) = self.failed.filter(|failed| failed.fault != Fault::Upstream) else { return };
+        let key = self.key.as_ref().map(|key| &key.key.record);
+        let is_revoked = self.auth == Some(AuthResult::Inactive) && key.is_some_and(|key| key.revoked_at.is_some());
+        self.worker.refusals.push(RefusedRequest {
+            at: self.arrived.wall,
+            code: failed.code,
+            reason: if is_revoked { "revoked" } else { failed.reason },
+            status: self.status().as_u16(),
+            key: key.map(|key| RefusedKey { key_id: key.key_id.clone(), user_id: key.user_id.clone(), name: key.name.clone() }),
+            client_ip: self.client_ip,
+            method: bounded(self.method.as_str()),
+            path: bounded(target::path(&self.uri)),
+            route: self.route,
+            request_id: self.request_id.as_str().to_owned(),
+        });
     }
 }
 
@@ -186,9 +208,10 @@ impl Drop for Record {
         let now = clock::monotonic();
         let duration = now.duration_since(self.arrived.monotonic);
         self.finish(duration);
-        if let Some(key) = &self.key {
+        if let Some(key) = self.key.as_ref().filter(|_| self.is_usage) {
             self.record_usage(key, duration);
         }
+        self.record_refusal();
         if self.is_logged {
             self.log(duration);
         }

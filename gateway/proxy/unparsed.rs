@@ -10,8 +10,10 @@ use super::failure::Failure;
 use super::request_id::RequestId;
 use super::respond;
 use super::worker::Worker;
+use crate::clock;
 use crate::config::Server;
 use crate::observe::metrics::{Finished, RouteLabel};
+use crate::observe::refusals::RefusedRequest;
 
 /// What hyper's status for it means here. `unread` begins with the head that was refused. `None`: the client speaks another
 /// protocol than HTTP/1 and would not understand an answer, as with a wrong preface of HTTP/2 (RFC 9113 3.4).
@@ -31,7 +33,7 @@ fn is_of_another_protocol(line: &[u8]) -> bool {
     line.ends_with(b"\n") && !line.contains(&b'/') && line.split(|&byte| byte == b' ').count() == 3
 }
 
-/// The answer as bytes; counted and logged like any other.
+/// The answer as bytes; counted, logged and told to operators like any other.
 pub fn answer(failure: &Failure, worker: &Arc<Worker>, client: &Client) -> Vec<u8> {
     let request_id = RequestId::of(&HeaderMap::new());
     let (status, _) = respond::words(failure);
@@ -43,6 +45,18 @@ pub fn answer(failure: &Failure, worker: &Arc<Worker>, client: &Client) -> Vec<u
         upstream: None,
         duration: Duration::ZERO,
         overhead: Duration::ZERO,
+    });
+    worker.refusals.push(RefusedRequest {
+        at: clock::now(),
+        code: failure.code(),
+        reason: failure.reason(),
+        status: status.as_u16(),
+        key: None,
+        client_ip: Some(client.peer.ip()),
+        method: String::new(),
+        path: String::new(),
+        route: RouteLabel::NONE,
+        request_id: request_id.as_str().to_owned(),
     });
     if worker.live.load().config.log.access {
         tracing::info!(

@@ -10,7 +10,7 @@ use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::limits::pace::Paces;
 use crate::observe::metrics::{Metrics, RouteLabel, Shard};
-use crate::observe::refused_requests::RefusedRequests;
+use crate::observe::refusals::Refusals;
 use crate::reserved_headers::ReservedHeaders;
 use crate::route::RouteTable;
 use crate::upstream::balance::Servers;
@@ -25,10 +25,9 @@ pub struct Worker {
     pub limiter: Arc<Limiter>,
     pub paces: Arc<Paces>,
     pub shard: Arc<Shard>,
+    pub refusals: Arc<Refusals>,
     /// `None` where usage is not recorded.
     pub recorder: Option<Recorder>,
-    /// Those of all workers.
-    pub refused: Arc<RefusedRequests>,
     /// This worker's connections.
     pub tasks: Tasks,
 }

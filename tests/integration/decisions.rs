@@ -1,91 +1,107 @@
-//! What was refused, and why, as whoever runs the gateway is told.
+//! What operators are told of refused requests, and what nobody is told.
 
 use serde_json::{Value, json};
 
-use crate::support::admin::{TOKEN, call, created, json_of, started, with_key};
-use crate::support::{Gateway, Request, Upstream};
+use crate::support::admin::{call, created, json_of, started, with_key};
+use crate::support::{Gateway, Request, Upstream, begin_within_an_hour, eventually};
 
-fn decisions(gateway: &Gateway, query: &str) -> Value {
+fn told(gateway: &Gateway, query: &str) -> Value {
     json_of(&call(gateway, "GET", &format!("/decisions{query}"), &Value::Null), 200)
 }
 
-fn told(decisions: &Value, field: &str) -> Vec<Value> {
-    decisions["refusals"].as_array().expect("a list").iter().map(|refusal| refusal[field].clone()).collect()
-}
-
-/// A gateway with a key each that is disabled, revoked, expired, from elsewhere, without a scope and without a request left.
-#[test]
-fn each_refusal_is_told_with_its_true_reason_and_the_key_that_it_was() {
-    let upstream = Upstream::ok();
-    let scoped = "[[routes]]\npath = \"/scoped\"\nupstream = \"app\"\nscopes = [\"admin\"]";
-    let routes = &format!("{scoped}\n[[routes]]\npath = \"/\"\nupstream = \"app\"");
-    let gateway = started(&upstream, routes);
-    let [disabled, revoked, expired, elsewhere, spent] = ["disabled", "revoked", "expired", "elsewhere", "spent"].map(|name| {
-        let networks = if name == "elsewhere" { json!(["192.0.2.1"]) } else { json!([]) };
-        created(&gateway, &json!({"name": name, "user_id": "ann", "allowed_ips": networks, "rate_limit_per_hour": 1}))
-    });
-    gateway.cli_json(&["keys", "update", &disabled.1, "--disable"]);
-    gateway.cli_json(&["keys", "revoke", &revoked.1, "--wait"]);
-    gateway
-        .database()
-        .execute("UPDATE api_keys SET expires_at = '2026-01-01 00:00:00.000' WHERE name = 'expired'", [])
-        .expect("SQL");
-    gateway.cli_json(&["keys", "revoke", &revoked.1, "--wait"]);
-    gateway.ask(&Request::get("/none?api_key=secret"));
-    for (path, key) in [
-        ("/unknown", "hk_live_0123456789012345678901234567890123AAAAAA"),
-        ("/disabled", &disabled.0),
-        ("/revoked", &revoked.0),
-        ("/expired", &expired.0),
-        ("/elsewhere", &elsewhere.0),
-        ("/scoped", &spent.0),
-        ("/first", &spent.0),
-        ("/second", &spent.0),
-    ] {
-        gateway.ask(&with_key(path, key));
-    }
-    let all = decisions(&gateway, "");
-    let mut reasons = told(&all, "reason");
-    reasons.reverse();
-    let expected =
-        ["missing_key", "unknown", "disabled", "revoked", "expired", "ip_not_allowed", "insufficient_scope", "limit_spent"];
-    assert_eq!(reasons, expected);
-    let mut names = told(&all, "key_name");
-    names.reverse();
-    let known = ["disabled", "revoked", "expired", "elsewhere", "spent", "spent"].map(|name| json!(name));
-    assert_eq!(names, [vec![Value::Null, Value::Null], known.to_vec()].concat());
-    let last = &all["refusals"][0];
-    assert_eq!((&last["code"], &last["status"], &last["path"]), (&json!("rate_limited"), &json!(429), &json!("/second")));
-    assert_eq!((&last["client_ip"], &last["method"], &last["route"]), (&json!("127.0.0.1"), &json!("GET"), &json!("/")));
-    assert_eq!(told(&all, "path").last(), Some(&json!("/none")), "without the query");
-    let text = all.to_string();
-    for (secret, _) in [&disabled, &revoked, &expired, &elsewhere, &spent] {
-        assert!(!text.contains(secret.as_str()));
-    }
-    // What passed is none of it.
-    assert!(!told(&all, "path").contains(&json!("/first")));
+fn reasons(told: &Value) -> Vec<&str> {
+    let decisions = told["decisions"].as_array().expect("a list");
+    decisions.iter().map(|decision| decision["reason"].as_str().expect("a text")).collect()
 }
 
 #[test]
-fn they_are_found_by_key_reason_and_address_and_followed_by_number() {
+fn an_operator_is_told_which_it_truly_was_and_whose_key_where_the_client_is_not() {
+    begin_within_an_hour();
     let upstream = Upstream::ok();
     let gateway = started(&upstream, "");
-    let (key, id) = created(&gateway, &json!({"name": "n", "user_id": "ann", "allowed_ips": ["192.0.2.1"]}));
-    let (others, _) = created(&gateway, &json!({"name": "n", "user_id": "bob"}));
-    gateway.ask(&Request::get("/1"));
-    gateway.ask(&with_key("/2", &key));
-    let first = decisions(&gateway, "");
-    assert_eq!((&first["last"], &first["missed"]), (&json!(2), &json!(0)));
-    gateway.ask(&Request::get("/3"));
-    assert_eq!(told(&decisions(&gateway, "?after=2"), "path"), ["/3"]);
-    assert_eq!(told(&decisions(&gateway, &format!("?key_id={id}")), "path"), ["/2"]);
-    assert_eq!(told(&decisions(&gateway, "?reason=missing_key&limit=1"), "path"), ["/3"]);
-    assert_eq!(told(&decisions(&gateway, "?client_ip=192.0.2.7"), "path"), [""; 0]);
-    call(&gateway, "GET", "/decisions?client_ip=nobody", &Value::Null).expect(400, "bad_request");
+    let (elsewhere, _) = created(&gateway, &json!({ "name": "elsewhere", "allowed_ips": ["203.0.113.7"] }));
+    let (spent, spent_id) = created(&gateway, &json!({ "name": "spent", "rate_limit_per_hour": 1 }));
+    let (disabled, disabled_id) = created(&gateway, &json!({ "name": "disabled" }));
+    let (revoked, revoked_id) = created(&gateway, &json!({ "name": "revoked", "user_id": "ann" }));
+    call(&gateway, "PATCH", &format!("/keys/{disabled_id}"), &json!({ "is_active": false }));
+    call(&gateway, "DELETE", &format!("/keys/{revoked_id}"), &Value::Null);
+    let status = |key: &str| gateway.ask(&with_key("/secret?token=s3cret", key)).status;
+    eventually("the changes have come", || status(&disabled) == 401 && status(&revoked) == 401);
+    let before = told(&gateway, "")["next"].to_string();
 
-    // An owner learns of their own keys, and of nothing else.
-    gateway.ask(&with_key("/scope", &others));
-    let owner = |key: &str| json_of(&with_key("/api/v1/decisions", key).send_to(gateway.admin_address()), 200);
-    assert_eq!(told(&owner(&others), "path"), [""; 0]);
-    assert!(!decisions(&gateway, "").to_string().contains(TOKEN));
+    assert_eq!(gateway.ask(&Request::get("/none")).status, 401);
+    let made_up = "hk_live_nobodyhasthiskeyatallinanystore0000000";
+    assert_eq!([made_up, &disabled, &revoked, &elsewhere, &spent, &spent].map(status), [401, 401, 401, 403, 200, 429]);
+
+    let since = told(&gateway, &format!("?after={before}"));
+    assert_eq!(reasons(&since), ["missing_key", "unknown", "inactive", "revoked", "ip_not_allowed", "hour_spent"]);
+    let of_revoked = &since["decisions"][3];
+    assert_eq!((&of_revoked["code"], &of_revoked["status"]), (&json!("invalid_key"), &json!(401)));
+    assert_eq!(
+        (&of_revoked["key_id"], &of_revoked["user_id"], &of_revoked["name"]),
+        (&json!(revoked_id), &json!("ann"), &json!("revoked"))
+    );
+    assert_eq!(
+        (&of_revoked["path"], &of_revoked["client_ip"], &of_revoked["route"]),
+        (&json!("/secret"), &json!("127.0.0.1"), &json!("/"))
+    );
+    assert_eq!(since["decisions"][5]["key_id"], json!(spent_id));
+    assert_eq!(since["decisions"][1]["key_id"], Value::Null);
+    let all = told(&gateway, "?limit=1000").to_string();
+    assert!(!all.contains("s3cret") && ![made_up, &disabled, &revoked, &spent].iter().any(|key| all.contains(*key)), "{all}");
+}
+
+#[test]
+fn who_asks_again_is_told_each_once_and_of_what_was_asked_for_alone() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    (0..5).for_each(|number| drop(gateway.ask(&Request::get(&format!("/{number}")))));
+    let begin = told(&gateway, "?limit=1");
+    assert_eq!(begin["decisions"][0]["path"], "/4", "without a number it is the latest");
+    assert_eq!(begin["decisions"][0]["sequence"], begin["next"]);
+    assert_eq!(told(&gateway, &format!("?after={}", begin["next"]))["decisions"], json!([]));
+
+    let mut after = json!(0);
+    let mut paths = Vec::new();
+    for _ in 0..4 {
+        let page = told(&gateway, &format!("?after={after}&limit=2&reason=missing_key&client_ip=127.0.0.1"));
+        assert_eq!(page["missed"], 0);
+        paths.extend(page["decisions"].as_array().expect("a list").iter().map(|decision| decision["path"].clone()));
+        after = page["next"].clone();
+    }
+    assert_eq!(paths, ["/0", "/1", "/2", "/3", "/4"]);
+    for query in ["?reason=rate_limited", "?client_ip=203.0.113.7", "?key_id=key_nobody"] {
+        assert_eq!(told(&gateway, query)["decisions"], json!([]), "{query}");
+    }
+    call(&gateway, "GET", "/decisions?limit=0", &Value::Null).expect(422, "invalid_value");
+    call(&gateway, "GET", "/decisions?client_ip=here", &Value::Null).expect(400, "bad_request");
+}
+
+#[test]
+fn what_was_admitted_is_no_refusal_whatever_the_upstream_did() {
+    let gone = "127.0.0.1:9".parse().expect("an address");
+    let mut gateway = Gateway::stopped(gone, "");
+    gateway.set_environment("HOKUSAI_ADMIN_TOKEN", crate::support::admin::TOKEN);
+    gateway.run();
+    let (key, _) = created(&gateway, &json!({ "name": "ci" }));
+    assert_eq!(gateway.ask(&with_key("/", &key)).status, 502);
+    assert_eq!(told(&gateway, "")["decisions"], json!([]));
+}
+
+#[test]
+fn an_owner_is_told_of_refusals_of_their_own_keys_alone() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let own = created(&gateway, &json!({ "name": "one", "user_id": "ada" }));
+    let scoped = |user: &str| created(&gateway, &json!({ "name": user, "user_id": user, "allowed_ips": ["203.0.113.7"] }));
+    let (adas, bobs) = (scoped("ada"), scoped("bob"));
+    for (key, _) in [&adas, &bobs] {
+        assert_eq!(gateway.ask(&with_key("/", key)).status, 403);
+    }
+    gateway.ask(&Request::get("/"));
+    let answer = with_key("/api/v1/decisions", &own.0).send_to(gateway.admin_address());
+    let told = json_of(&answer, 200);
+    let keys: Vec<_> = told["decisions"].as_array().expect("a list").iter().map(|decision| &decision["key_id"]).collect();
+    assert_eq!(keys, [&json!(adas.1)]);
+    assert_eq!(Request::get("/api/v1/decisions").send_to(gateway.admin_address()).status, 401);
 }

@@ -60,7 +60,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
             // Enough of its hash to tell one token from another, and too little to try guesses against.
             return Ok(Self { owner: None, actor: acting(&format!("admin token {}", &token.to_hex()[..6])) });
         }
-        let key = authenticate(presented, client, Moment::now(), &api.lookup).await.map_err(|refused| refused.why)?;
+        let key = authenticate(presented, client, Moment::now(), &api.lookup).await?;
         let actor = acting(&format!("{} with {}", key.key.record.user_id, key.key.record.key_id));
         Ok(Self { owner: Some(key), actor })
     }

@@ -1,4 +1,6 @@
-//! `/api/v1/decisions`: the latest requests that this gateway refused, and why.
+//! `GET /api/v1/decisions`: what this gateway refused lately, and why.
+//!
+//! What must stay true here: an owner is told of refusals of their own keys alone.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,103 +14,126 @@ use super::Api;
 use super::body::Params;
 use super::caller::Caller;
 use super::problem::{Problem, ProblemBody};
-use crate::model::ids::UserId;
-use crate::observe::refused_requests::{Numbered, RefusedRequest};
+use crate::model::timestamp::Timestamp;
+use crate::observe::metrics::Metrics;
+use crate::observe::refusals::{RefusedRequest, Unseen};
 
-/// Told where nothing is said.
-const MOST: usize = 100;
+const LIMIT: usize = 100;
+const HIGHEST_LIMIT: usize = 1000;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub struct DecisionQuery {
-    /// Only those after this number: `last` of the answer before.
+pub struct DecisionsQuery {
+    /// The `next` of the answer before: those since. Without it, the latest.
     after: Option<u64>,
-    /// At most so many, the latest; 100 where it is left out.
+    /// 1 to 1000; 100 where it is left out.
     limit: Option<usize>,
     key_id: Option<String>,
-    /// The code or the reason.
+    /// A reason, or the code that clients are told.
     reason: Option<String>,
     #[param(value_type = Option<String>)]
     client_ip: Option<IpAddr>,
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct Decisions {
-    /// The newest first.
-    refusals: Vec<Decision>,
-    /// How many after `after` are held no more.
+#[schema(as = Decisions)]
+pub struct Told {
+    /// The oldest first.
+    decisions: Vec<Decision>,
+    /// To be asked with as `after`.
+    next: u64,
+    /// How many since `after` were gone before they could be told.
     missed: u64,
-    /// To ask after next.
-    last: u64,
 }
 
 #[derive(Serialize, ToSchema)]
 struct Decision {
-    number: u64,
-    at: String,
+    sequence: u64,
+    time: String,
     /// As the client was told.
     code: &'static str,
-    status: u16,
-    /// As it was.
+    /// What it truly was.
     reason: &'static str,
+    status: u16,
     key_id: Option<String>,
-    key_name: Option<String>,
     user_id: Option<String>,
-    client_ip: Option<String>,
+    name: Option<String>,
+    #[schema(value_type = Option<String>)]
+    client_ip: Option<IpAddr>,
     method: String,
     path: String,
-    route: Option<String>,
+    /// Empty where none was taken.
+    route: String,
     request_id: String,
 }
 
-/// The latest requests that this gateway refused: all for an administrator, those with their keys for an owner.
+/// List the latest requests that this gateway refused, and why.
 #[utoipa::path(
     get,
     path = "/decisions",
     operation_id = "listDecisions",
     tag = "decisions",
-    params(DecisionQuery),
+    params(DecisionsQuery),
     security(("token" = []), ("key" = [])),
-    responses((status = 200, description = "the refusals", body = Decisions), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the refusals", body = Told), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn list(
     caller: Caller,
     State(api): State<Arc<Api>>,
-    Params(query): Params<DecisionQuery>,
-) -> Result<Json<Decisions>, Problem> {
-    let news = api.refused.after(query.after.unwrap_or_default());
-    let owner = caller.owner().map(|key| &key.user_id);
-    let wanted = news.refusals.iter().rev().filter(|(_, refused)| query.wants(refused, owner));
-    let refusals = wanted.take(query.limit.unwrap_or(MOST)).map(decision).collect();
-    Ok(Json(Decisions { refusals, missed: news.missed, last: news.last }))
+    Params(query): Params<DecisionsQuery>,
+) -> Result<Json<Told>, Problem> {
+    let limit = query.limit.unwrap_or(LIMIT);
+    if !(1..=HIGHEST_LIMIT).contains(&limit) {
+        return Err(Problem::Invalid(format!("limit: it must be from 1 to {HIGHEST_LIMIT}")));
+    }
+    let Unseen { mut refused, missed, latest } = api.refusals.since(query.after.unwrap_or(0));
+    refused.retain(|(_, refused)| caller.may_see(refused) && query.takes(refused));
+    let mut next = latest;
+    match query.after {
+        None => drop(refused.drain(..refused.len().saturating_sub(limit))),
+        Some(_) if refused.len() > limit => {
+            refused.truncate(limit);
+            next = refused[limit - 1].0;
+        }
+        Some(_) => {}
+    }
+    let decisions = refused.iter().map(|(sequence, refused)| Decision::of(*sequence, refused, &api.metrics)).collect();
+    Ok(Json(Told { decisions, next, missed: if query.after.is_some() { missed } else { 0 } }))
 }
 
-impl DecisionQuery {
-    fn wants(&self, refused: &RefusedRequest, owner: Option<&UserId>) -> bool {
-        let key = refused.key.as_ref();
-        owner.is_none_or(|owner| key.is_some_and(|key| key.user_id == *owner))
-            && self.key_id.as_ref().is_none_or(|wanted| key.is_some_and(|key| key.key_id.as_str() == wanted))
-            && self.reason.as_ref().is_none_or(|wanted| refused.code == wanted || refused.reason == wanted)
+impl DecisionsQuery {
+    fn takes(&self, refused: &RefusedRequest) -> bool {
+        let key_id = refused.key.as_ref().map(|key| key.key_id.as_str());
+        self.key_id.as_deref().is_none_or(|wanted| key_id == Some(wanted))
+            && self.reason.as_deref().is_none_or(|wanted| [refused.reason, refused.code].contains(&wanted))
             && self.client_ip.is_none_or(|wanted| refused.client_ip == Some(wanted.to_canonical()))
     }
 }
 
-fn decision((number, refused): &Numbered) -> Decision {
-    let key = refused.key.as_ref();
-    Decision {
-        number: *number,
-        at: refused.at.to_rfc3339(),
-        code: refused.code,
-        status: refused.status,
-        reason: refused.reason,
-        key_id: key.map(|key| key.key_id.to_string()),
-        key_name: key.map(|key| key.name.clone()),
-        user_id: key.map(|key| key.user_id.to_string()),
-        client_ip: refused.client_ip.map(|address| address.to_string()),
-        method: refused.method.clone(),
-        path: refused.path.clone(),
-        route: refused.route.clone(),
-        request_id: refused.request_id.clone(),
+impl Caller {
+    fn may_see(&self, refused: &RefusedRequest) -> bool {
+        self.owner().is_none_or(|own| refused.key.as_ref().is_some_and(|key| key.user_id == own.user_id))
+    }
+}
+
+impl Decision {
+    fn of(sequence: u64, refused: &RefusedRequest, metrics: &Metrics) -> Self {
+        let key = refused.key.as_ref();
+        Self {
+            sequence,
+            time: Timestamp::to_rfc3339(refused.at),
+            code: refused.code,
+            reason: refused.reason,
+            status: refused.status,
+            key_id: key.map(|key| key.key_id.to_string()),
+            user_id: key.map(|key| key.user_id.to_string()),
+            name: key.map(|key| key.name.clone()),
+            client_ip: refused.client_ip,
+            method: refused.method.clone(),
+            path: refused.path.clone(),
+            route: metrics.route_name(refused.route),
+            request_id: refused.request_id.clone(),
+        }
     }
 }

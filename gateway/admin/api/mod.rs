@@ -39,7 +39,8 @@ use super::Readiness;
 use crate::auth::lookup::Lookup;
 use crate::config::Config;
 use crate::limits::Limiter;
-use crate::observe::refused_requests::RefusedRequests;
+use crate::observe::metrics::Metrics;
+use crate::observe::refusals::Refusals;
 use crate::store::Store;
 use crate::usage::Recorder;
 
@@ -52,9 +53,9 @@ pub struct Api {
     pub limiter: Arc<Limiter>,
     /// `None` where usage is not recorded.
     pub recorder: Option<Recorder>,
-    /// Of this gateway.
-    pub refused: Arc<RefusedRequests>,
     pub readiness: Arc<Readiness>,
+    pub metrics: Arc<Metrics>,
+    pub refusals: Arc<Refusals>,
 }
 
 /// Named in `security` of each call.

@@ -65,7 +65,7 @@ pub async fn validate(
     let presented = presented(&question, &headers, &config);
     let client = client(&question, PeerAddr::new(peer), &headers, &config.client_address);
     let now = Moment::now();
-    let key = authenticate(presented, client, now, &api.lookup).await.map_err(|refused| match refused.why {
+    let key = authenticate(presented, client, now, &api.lookup).await.map_err(|refusal| match refusal {
         Refusal::Unavailable(_) => Problem::StoreUnavailable,
         _ => Problem::InvalidCredential,
     })?;
