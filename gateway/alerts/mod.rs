@@ -1,6 +1,6 @@
 //! What somebody should know of, told in the log and to webhooks.
 //!
-//! Who looks: [`outages`] at what the metrics know · [`limits`] at the hour's counts that this gateway has heard of · [`networks`] and
+//! Who looks: [`outages`] at what the metrics know · [`refused`] at the latest refusals · [`limits`] at the hour's counts that this gateway has heard of · [`networks`] and
 //! [`keys`] at the store. What they find goes to the [`teller`], which tells each thing once; [`delivery`] brings it to webhooks.
 //!
 //! What must stay true here: all of it runs in the background, and nothing on a request's path knows of it.
@@ -11,6 +11,7 @@ mod keys;
 mod limits;
 mod networks;
 mod outages;
+mod refused;
 mod teller;
 mod webhook;
 
@@ -24,9 +25,11 @@ use crate::config::{self, Config};
 use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::observe::metrics::Metrics;
+use crate::observe::refusals::Refusals;
 use crate::store::Store;
 use networks::Networks;
 use outages::Outages;
+use refused::Refused;
 use teller::Teller;
 
 /// Between two looks at the keys in the store.
@@ -42,6 +45,7 @@ pub struct Alerts {
     pub store: Store,
     pub limiter: Arc<Limiter>,
     pub metrics: Arc<Metrics>,
+    pub refusals: Arc<Refusals>,
 }
 
 impl Alerts {
@@ -50,6 +54,7 @@ impl Alerts {
         let teller = Teller::new(&self.gateway, Arc::clone(&self.metrics), tasks.clone());
         tokio::select! {
             () = self.look_for_outages(&teller) => {}
+            () = self.look_at_refusals(&teller) => {}
             () = self.look_at_limits(&teller) => {}
             () = self.look_at_networks(&teller) => {}
             () = self.look_at_keys(&teller) => {}
@@ -62,6 +67,14 @@ impl Alerts {
         loop {
             outages.look(&self.metrics, &self.config.load(), teller);
             sleep(outages::LOOK_EVERY).await;
+        }
+    }
+
+    async fn look_at_refusals(&self, teller: &Teller) {
+        let mut refused = Refused::default();
+        loop {
+            refused.look(&self.refusals, &self.rules(), teller);
+            sleep(refused::LOOK_EVERY).await;
         }
     }
 

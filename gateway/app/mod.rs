@@ -167,6 +167,7 @@ impl App {
             store: store.clone(),
             limiter: Arc::clone(&limiter),
             metrics: Arc::clone(&metrics),
+            refusals: Arc::clone(&refusals),
         };
         tasks.spawn(alerts.run(tasks.clone()));
         let api = Api {

@@ -30,6 +30,10 @@ pub struct Alerts {
     pub outage_after: Duration,
     /// Between two looks at keys, limits and addresses; more than zero.
     pub look_every: Duration,
+    /// How many refused requests of one key or address within `refusals_within` are a burst. Zero: no number.
+    pub refusals: usize,
+    /// More than zero.
+    pub refusals_within: Duration,
     /// Per cent of an hour's limit, up to 100. Zero: none.
     pub near_limit: u64,
     /// How long before its end a key is told of. Zero: never.
@@ -78,6 +82,8 @@ pub(super) fn read(section: &mut Section<'_>) -> Alerts {
         repeat_after: section.text("repeat_after", "24h", positive_duration),
         outage_after: section.text("outage_after", "1m", positive_duration),
         look_every: section.text("look_every", "1m", positive_duration),
+        refusals: section.integer("refusals", 100, 0..=1_000_000),
+        refusals_within: section.text("refusals_within", "1m", positive_duration),
         near_limit: section.integer("near_limit", 90, 0..=100) as u64,
         expires_within: section.text("expires_within", "7d", duration),
         secret_older_than: section.text("secret_older_than", "90d", duration),

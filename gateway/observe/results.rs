@@ -92,10 +92,12 @@ pub enum AlertKind {
     NewNetwork,
     KeyExpires,
     SecretOld,
+    RefusalBurst,
+    EndedKeyUsed,
 }
 
 impl AlertKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::StoreDown,
         Self::RedisDown,
         Self::UsageNotWritten,
@@ -103,6 +105,8 @@ impl AlertKind {
         Self::NewNetwork,
         Self::KeyExpires,
         Self::SecretOld,
+        Self::RefusalBurst,
+        Self::EndedKeyUsed,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -114,6 +118,8 @@ impl AlertKind {
             Self::NewNetwork => "new_network",
             Self::KeyExpires => "key_expires",
             Self::SecretOld => "secret_old",
+            Self::RefusalBurst => "refusal_burst",
+            Self::EndedKeyUsed => "ended_key_used",
         }
     }
 }

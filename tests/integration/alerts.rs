@@ -247,6 +247,51 @@ fn a_key_near_its_limit_is_told_once_and_one_that_is_not_near_is_not() {
     assert_eq!(told(&receiver, "near_limit").len(), 1);
 }
 
+/// What a burst is in these tests.
+const MANY: &str = "alerts.refusals = 10\n";
+
+fn refused_from(gateway: &Gateway, secret: &str, address: &str) {
+    let request = Request::get("/").header("X-API-Key", secret).header("X-Forwarded-For", address);
+    assert_eq!(gateway.ask(&request).status, 401);
+}
+
+#[test]
+fn a_burst_of_bad_keys_from_one_address_is_told_once_and_a_few_of_another_are_not() {
+    let (app, receiver) = (Upstream::ok(), Upstream::ok());
+    let gateway = Gateway::start(app.address(), &(MANY.to_owned() + &settings(receiver.address())));
+    for number in 0..30 {
+        refused_from(&gateway, &format!("no-key-{number}"), "192.0.2.1");
+    }
+    (0..9).for_each(|_| refused_from(&gateway, "no-key", "192.0.2.2"));
+    let alert = the_one(&receiver, "refusal_burst");
+    let expected = json!({ "address": "192.0.2.1", "refusals": 10, "within_seconds": 60.0, "last_reason": "unknown" });
+    assert_eq!(alert["details"], expected);
+    // Told after all of that was looked at.
+    (0..10).for_each(|_| refused_from(&gateway, "no-key", "192.0.2.3"));
+    eventually("the next is told", || told(&receiver, "refusal_burst").len() == 2);
+    assert_eq!(told(&receiver, "refusal_burst")[1]["details"]["address"], "192.0.2.3");
+    assert!(!gateway.log().contains("no-key"), "what was presented is not logged");
+}
+
+#[test]
+fn a_key_that_is_used_after_its_end_is_told_with_what_ended_it_and_never_shown() {
+    let (app, receiver) = (Upstream::ok(), Upstream::ok());
+    let gateway = Gateway::start(app.address(), &settings(receiver.address()));
+    let (revoked, expired) = (gateway.create_key(&[]), gateway.create_key(&[]));
+    gateway.cli_json(&["keys", "revoke", &revoked.id, "--wait"]);
+    let long_ago = "UPDATE api_keys SET expires_at = '2024-01-01 00:00:00.000' WHERE key_id = ?1";
+    gateway.database().execute(long_ago, [&expired.id]).expect("the key is there");
+    eventually("it has ended", || gateway.ask(&Request::get("/").key(&expired)).status == 401);
+    (0..3).for_each(|_| refused_from(&gateway, &revoked.secret, "192.0.2.1"));
+    eventually("both are told", || told(&receiver, "ended_key_used").len() == 2);
+    let told = told(&receiver, "ended_key_used");
+    let mut reasons: Vec<_> = told.iter().map(|alert| (&alert["details"]["key_id"], &alert["details"]["reason"])).collect();
+    reasons.sort_by_key(|(_, reason)| reason.to_string());
+    assert_eq!(reasons, [(&json!(expired.id), &json!("expired")), (&json!(revoked.id), &json!("revoked"))]);
+    keeps_secrets(&gateway, &receiver, &revoked);
+    keeps_secrets(&gateway, &receiver, &expired);
+}
+
 #[test]
 fn a_store_that_goes_away_is_told_and_that_it_is_back_too() {
     let (app, receiver, database) = (Upstream::ok(), Upstream::ok(), SHARED.database());
