@@ -1,30 +1,10 @@
 //! How the values of options are read. A message says what would be right.
 
-use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::model::address::{IpNetSet, NotANetwork};
 use crate::model::api_key::Environment;
 use crate::model::timestamp::Timestamp;
-
-/// How rows of a file are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RowFormat {
-    Csv,
-    /// An object on each line
-    Jsonl,
-}
-
-impl RowFormat {
-    /// Of a file's name, without the dot.
-    pub fn by_ending(ending: &str) -> Option<Self> {
-        match ending {
-            "csv" => Some(Self::Csv),
-            "jsonl" | "ndjson" => Some(Self::Jsonl),
-            _ => None,
-        }
-    }
-}
 
 /// `--rate-limit`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

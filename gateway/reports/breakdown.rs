@@ -1,4 +1,4 @@
-//! What one key was used for, and from where.
+//! What one key, or all of them, were used for, and from where.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,8 +11,14 @@ use crate::store::{AddressUsage, EndpointUsage, StatusUsage, Store, StoreError, 
 /// Of endpoints and of addresses.
 const MOST: usize = 10;
 
-pub async fn of_key(store: &Store, key_id: &KeyId, since: Timestamp, until: Timestamp) -> Result<UsageBreakdown, StoreError> {
-    let filter = UsageFilter { since, until, key_id: Some(key_id.clone()), endpoint: None, status: None };
+/// Of one key; `None`: of all.
+pub async fn ask(
+    store: &Store,
+    key_id: Option<&KeyId>,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<UsageBreakdown, StoreError> {
+    let filter = UsageFilter { since, until, key_id: key_id.cloned(), endpoint: None, status: None };
     store.usage_breakdown(&filter, MOST).await
 }
 
@@ -21,6 +27,13 @@ pub struct Breakdown<'a> {
     key_id: &'a str,
     name: &'a str,
     user_id: &'a str,
+    #[serde(flatten)]
+    used: Used<'a>,
+}
+
+/// The use alone, of whichever keys it was.
+#[derive(Serialize, ToSchema)]
+pub struct Used<'a> {
     since: String,
     #[serde(flatten)]
     sums: &'a UsageSums,
@@ -34,10 +47,13 @@ pub struct Breakdown<'a> {
 
 impl<'a> Breakdown<'a> {
     pub fn of(key: &'a KeyRecord, since: Timestamp, usage: &'a UsageBreakdown) -> Self {
+        Self { key_id: key.key_id.as_str(), name: &key.name, user_id: key.user_id.as_str(), used: Used::of(since, usage) }
+    }
+}
+
+impl<'a> Used<'a> {
+    pub fn of(since: Timestamp, usage: &'a UsageBreakdown) -> Self {
         Self {
-            key_id: key.key_id.as_str(),
-            name: &key.name,
-            user_id: key.user_id.as_str(),
             since: since.to_rfc3339(),
             sums: &usage.sums,
             first_used_at: usage.first_at.map(Timestamp::to_rfc3339),

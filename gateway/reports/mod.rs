@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod breakdown;
 pub mod hour;
+pub mod rows;
 pub mod series;
 pub mod top;
 

@@ -50,6 +50,43 @@ fn usage_is_told_as_the_commands_tell_it() {
 }
 
 #[test]
+fn rows_are_exported_as_the_command_writes_them() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let (key, key_id) = created(&gateway, &json!({ "name": "ci" }));
+    let (other, _) = created(&gateway, &json!({ "name": "other" }));
+    for (path, key) in [("/a", &key), ("/a,b\"c?x=1", &key), ("/other", &other)] {
+        assert_eq!(gateway.ask(&with_key(path, key)).status, 200);
+    }
+    eventually("it is written", || gateway.metric("gateway_usage_written_total") == 3);
+    for (format, kind) in [("csv", "text/csv; charset=utf-8"), ("jsonl", "application/jsonl")] {
+        let answer = call(&gateway, "GET", &format!("/usage/export?format={format}&since=1h&key_id={key_id}"), &Value::Null);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)));
+        let command = gateway.cli(&["usage", "export", "--since", "1h", "--format", format, "--key", &key_id]);
+        assert_eq!(answer.text(), String::from_utf8_lossy(&command.stdout), "{format}");
+        assert_eq!(answer.text().matches(&key_id).count(), 2, "{}", answer.text());
+    }
+    let all = call(&gateway, "GET", "/usage/export", &Value::Null).text();
+    assert_eq!((all.lines().count(), all.matches("/other").count()), (4, 1), "{all}");
+    let none = call(&gateway, "GET", "/usage/export?until=2000-01-01T00:00:00Z", &Value::Null).text();
+    assert_eq!(none.lines().count(), 1, "the heading alone: {none}");
+}
+
+#[test]
+fn the_use_of_all_keys_together_is_told() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    for name in ["one", "two"] {
+        let (key, _) = created(&gateway, &json!({ "name": name }));
+        assert_eq!(gateway.ask(&with_key("/same", &key)).status, 200);
+    }
+    eventually("it is written", || gateway.metric("gateway_usage_written_total") == 2);
+    let used = told(&gateway, "/usage/breakdown?since=1h");
+    assert_eq!(used["statuses"], json!([{ "status_code": 200, "request_count": 2 }]));
+    assert_eq!((&used["slowest_endpoints"][0]["endpoint"], &used["request_count"]), (&json!("/same"), &json!(2)));
+}
+
+#[test]
 fn an_owner_is_told_of_their_own_keys_alone() {
     let upstream = Upstream::ok();
     let gateway = started(&upstream, "");
@@ -62,7 +99,7 @@ fn an_owner_is_told_of_their_own_keys_alone() {
     for path in [format!("/usage/{other}"), format!("/limits/{other}")] {
         ask(&path).expect(404, "not_found");
     }
-    for path in ["/usage/top", "/usage/series"] {
+    for path in ["/usage/top", "/usage/series", "/usage/breakdown", "/usage/export"] {
         ask(path).expect(403, "forbidden");
     }
 }
@@ -76,6 +113,9 @@ fn a_report_that_cannot_be_is_refused_by_its_name() {
         ("/usage/series?every=1ms", 422, "invalid_value", "every"),
         ("/usage/series?since=30d&every=1s", 422, "invalid_value", "every"),
         ("/usage/series?since=2126-01-01T00:00:00Z", 422, "invalid_value", "since"),
+        ("/usage/export?until=1h&since=1m", 422, "invalid_value", "since"),
+        ("/usage/export?until=never", 422, "invalid_value", "until"),
+        ("/usage/export?format=xml", 400, "bad_request", "format"),
         ("/usage/top?limit=many", 400, "bad_request", "limit"),
         ("/usage/top?until=1h", 400, "bad_request", "until"),
     ] {

@@ -9,6 +9,7 @@ mod body;
 mod caller;
 mod decisions;
 mod explain;
+mod export;
 mod idempotency;
 mod keys;
 mod limits;
@@ -82,6 +83,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(limits::reset))
         .routes(routes!(reports::top))
         .routes(routes!(reports::series))
+        .routes(routes!(reports::all_keys))
+        .routes(routes!(export::export))
         .routes(routes!(reports::breakdown, usage::record))
         // Older clients know it by this name; it is not described to new ones.
         .route("/usage/{key_id}/debit", post(usage::record));

@@ -17,7 +17,7 @@ use super::problem::{Problem, ProblemBody};
 use crate::clock;
 use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
-use crate::reports::breakdown::{self, Breakdown};
+use crate::reports::breakdown::{self, Breakdown, Used};
 use crate::reports::series::Step;
 use crate::reports::top::KeyOfTop;
 use crate::reports::{self, SINCE};
@@ -97,6 +97,23 @@ pub async fn series(_: Admin, State(api): State<Arc<Api>>, Params(query): Params
     Ok(Json(reports::series::json(&steps)).into_response())
 }
 
+/// What all keys together were used for, and from where.
+#[utoipa::path(
+    get,
+    path = "/usage/breakdown",
+    operation_id = "usageOfAllKeys",
+    tag = "usage",
+    params(BreakdownQuery),
+    security(("token" = [])),
+    responses((status = 200, description = "the use", body = Used<'static>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
+)]
+pub async fn all_keys(_: Admin, State(api): State<Arc<Api>>, Params(query): Params<BreakdownQuery>) -> Result<Response, Problem> {
+    let now = clock::now();
+    let since = since(query.since.as_deref(), now)?;
+    let usage = breakdown::ask(&api.store, None, since, now).await?;
+    Ok(Json(Used::of(since, &usage)).into_response())
+}
+
 /// What one key was used for, and from where.
 #[utoipa::path(
     get,
@@ -116,11 +133,16 @@ pub async fn breakdown(
     let now = clock::now();
     let since = since(query.since.as_deref(), now)?;
     let key = of_caller(&caller, &api, key_id).await?;
-    let usage = breakdown::of_key(&api.store, &key.key_id, since, now).await?;
+    let usage = breakdown::ask(&api.store, Some(&key.key_id), since, now).await?;
     Ok(Json(Breakdown::of(&key, since, &usage)).into_response())
 }
 
 fn since(text: Option<&str>, now: Timestamp) -> Result<Timestamp, Problem> {
-    let when = reports::when(text.unwrap_or(SINCE)).map_err(|says| Problem::Invalid(format!("since: {says}")))?;
+    instant("since", text.unwrap_or(SINCE), now)
+}
+
+/// What the parameter of this name says.
+pub(super) fn instant(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+    let when = reports::when(text).map_err(|says| Problem::Invalid(format!("{name}: {says}")))?;
     Ok(when.instant(now))
 }

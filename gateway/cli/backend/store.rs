@@ -127,7 +127,7 @@ impl StoreBackend {
     }
 
     pub async fn usage_of(&self, key_id: &KeyId, since: Timestamp, until: Timestamp) -> anyhow::Result<UsageBreakdown> {
-        Ok(breakdown::of_key(&self.store, key_id, since, until).await?)
+        Ok(breakdown::ask(&self.store, Some(key_id), since, until).await?)
     }
 
     pub async fn explain(&self, described: &Described<'_>, key_id: Option<&KeyId>) -> anyhow::Result<Explanation> {

@@ -10,8 +10,8 @@ use csv::ByteRecord;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::values::RowFormat;
 use crate::keyring::import::{FIELDS, Fields, Import};
+use crate::reports::rows::RowFormat;
 
 /// What some programs put before a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

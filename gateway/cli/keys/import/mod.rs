@@ -13,10 +13,10 @@ use tracing::info;
 use self::told::Told;
 use crate::cli::failure::BadUsage;
 use crate::cli::tools::Tools;
-use crate::cli::values::RowFormat;
 use crate::clock;
 use crate::keyring::import::{Defaults, Import, Plan};
 use crate::model::ids::UserId;
+use crate::reports::rows::RowFormat;
 
 pub const NOTES: &str = "\
 A key is one of `key` (its text), `key_hash` (SHA-256 in hex, or a bcrypt hash)

@@ -1,10 +1,9 @@
 //! `usage export`
 //!
-//! What must stay true here: rows are written as they come, a page of them in memory at a time; a file holds the whole export
-//! or is not there; and no text of a client, like a method or a request's id, becomes a formula in somebody's spreadsheet.
+//! What must stay true here: rows are written as they come, a page of them in memory at a time; and a file holds the whole export
+//! or is not there.
 
 mod progress;
-mod rows;
 
 use std::fs::Permissions;
 use std::io::{self, IsTerminal, Write};
@@ -21,13 +20,12 @@ use super::Which;
 use crate::cli::failure::{Advice, BadUsage};
 use crate::cli::output::counted;
 use crate::cli::tools::Tools;
-use crate::cli::values::RowFormat;
 use crate::clock;
+use crate::reports::rows::{RowFormat, Rows};
 use crate::reports::{When, when};
 use crate::signals::Signals;
 use crate::store::{Store, UsageFilter};
 use progress::Progress;
-use rows::Rows;
 
 pub const NOTES: &str = "\
 In CSV, a text that a spreadsheet would take for a formula has a ' before it.

@@ -1,13 +1,35 @@
-//! How rows are written: as CSV (RFC 4180, with a heading) or as a line of JSON each.
+//! How the rows of an export are written: as CSV (RFC 4180, with a heading) or as a line of JSON each.
+//!
+//! What must stay true here: no text of a client, like a method or a request's id, becomes a formula in somebody's spreadsheet.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
-use serde::Serialize;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
-use crate::cli::values::RowFormat;
 use crate::model::timestamp::Timestamp;
 use crate::store::UsageRow;
+
+/// How rows of a file are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RowFormat {
+    Csv,
+    /// An object on each line
+    Jsonl,
+}
+
+impl RowFormat {
+    /// Of a file's name, without the dot.
+    pub fn by_ending(ending: &str) -> Option<Self> {
+        match ending {
+            "csv" => Some(Self::Csv),
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            _ => None,
+        }
+    }
+}
 
 pub enum Rows<W: Write> {
     Csv(Box<csv::Writer<W>>),
