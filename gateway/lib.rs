@@ -6,7 +6,7 @@
 //! a record is opened · framing and size are checked · the client's address is found ([`client_address`]) · a route is taken
 //! ([`route`]) · the key is found, looked up and judged ([`auth`]) · scopes · a permit of the hour ([`limits`]) · reserved
 //! headers go, forwarding and identity headers come · the request goes to its upstream ([`upstream`]) · the answer streams back ·
-//! the record is closed, once, and feeds usage ([`usage`]), access log and metrics ([`observe`]).
+//! the record is closed, once, and feeds usage ([`usage`]), access log, metrics and the list of refusals ([`observe`]).
 //!
 //! # Threads
 //!

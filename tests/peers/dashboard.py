@@ -1,6 +1,6 @@
 """Uses the dashboard as a person would, in headless Chromium, and prints what it found as JSON.
 
-dashboard.py URL TOKEN [FOLDER FOR SCREENSHOTS]
+dashboard.py URL TRAFFIC_URL TOKEN [FOLDER FOR SCREENSHOTS]
 """
 
 import base64
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 PATIENCE = 20
@@ -18,6 +19,15 @@ ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1200,800",
 ]
+ESCAPE = "\ue00c"
+USED = "document.querySelector('#detail-body .tile strong')?.innerText"
+# Asks again until the hour has what was used of it.
+USED_HOUR = f"const used = {USED}; if (used === '0') document.querySelector('[aria-label=\"Usage first\"]').click(); return used > '0'"
+# Reports know of a request a moment after it.
+SEEN_AFRESH = """
+const found = document.querySelector(arguments[0])?.checkVisibility();
+if (!found) document.querySelector('#since').dispatchEvent(new Event('change'));
+return found"""
 STRANGE = '<img src=x onerror="document.title=1">'
 
 
@@ -59,6 +69,13 @@ class Browser:
     def click(self, selector):
         self.ask("POST", f"/element/{self.element(selector)}/click", {})
 
+    def press(self, key):
+        keys = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+        self.ask("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": keys}]})
+
+    def devtools(self, command, parameters):
+        self.ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
     def text(self, selector):
         return self.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
 
@@ -85,9 +102,60 @@ def create(browser, name):
     browser.run("const form = document.querySelector('#edit-form'); form.requestSubmit(); form.requestSubmit()")
     sees(browser, "#fresh[open]")
     key = browser.text("#fresh-key")
+    close_fresh(browser, key)
+    return key
+
+
+def close_fresh(browser, key):
     browser.click("#fresh [data-close]")
     browser.until("the key is gone", "return !document.querySelector('#fresh').open && !document.body.textContent.includes(arguments[0])", key)
-    return key
+
+
+def rotate_pressing_escape(browser, name):
+    """Returns what is told to one who presses Escape before the new key is kept, and where the focus is in the end."""
+    browser.run("[...document.querySelectorAll('[data-action=Rotate]')].find(button => button.ariaLabel === arguments[0]).click()", f"Rotate {name}")
+    sees(browser, "#sure[open]")
+    browser.click("#sure-yes")
+    sees(browser, "#fresh[open]")
+    browser.until("it is no more asked", "return !document.querySelector('#sure').open")
+    browser.press(ESCAPE)
+    browser.press(ESCAPE)
+    told = browser.until("it is asked", "return document.querySelector('#fresh').open && document.querySelector('#fresh-ask').innerText")
+    close_fresh(browser, browser.text("#fresh-key"))
+    browser.until("the focus is back", "return document.activeElement !== document.body")
+    return told, browser.run("return document.activeElement.ariaLabel")
+
+
+def status(url, key):
+    request = urllib.request.Request(url + "some/path", headers={"Authorization": f"Bearer {key}"})
+    try:
+        return urllib.request.urlopen(request, timeout=10).status
+    except urllib.error.HTTPError as refusal:
+        return refusal.code
+
+
+def decisions(browser, shots):
+    """Returns what is told of the refusals, and how many there are of one kind alone."""
+    browser.run("location.hash = '#/decisions'")
+    refused = browser.until("the refusal is told", "const text = document.querySelector('#decision-list').innerText; return text.includes('revoked') && text")
+    shots("decisions")
+    choose = "const why = document.querySelector('#reason'); why.value = arguments[0]; why.dispatchEvent(new Event('change', { bubbles: true }))"
+    browser.run(choose, "missing_key")
+    browser.until("there is none of it", "return document.querySelector('#decision-list .empty')")
+    browser.run(choose, "revoked")
+    browser.until("it is there again", "return document.querySelector('#decision-list tbody tr')")
+    return refused, browser.run("return document.querySelectorAll('#decision-list tbody tr').length")
+
+
+def half_of_usage(browser):
+    """Returns what is told when one report fails; the others are there all the same."""
+    browser.run(
+        "window.whole = fetch; window.fetch = (url, init) => url.includes('/usage/top') ? Promise.reject(new TypeError()) : whole(url, init);"
+        "document.querySelector('#since').dispatchEvent(new Event('change'))")
+    told = browser.until("it is told", "return document.querySelector('#usage-body .chart') && document.querySelector('#usage-body .problem')?.innerText")
+    browser.run("window.fetch = whole; document.querySelector('#since').dispatchEvent(new Event('change'))")
+    browser.until("it is whole again", "return document.querySelector('#usage-body table') && !document.querySelector('#usage-body .problem')")
+    return told
 
 
 def revoke(browser, key_id):
@@ -100,36 +168,58 @@ def revoke(browser, key_id):
     return asked
 
 
-def use(browser, url, token, shots):
+def use(browser, url, traffic, token, shots):
     browser.ask("POST", "/url", {"url": url})
+    sign_in(browser, "\u0142")
+    unsendable = browser.until("it is told", "return document.querySelector('#sign-in-problem').innerText")
     sign_in(browser, "a wrong token")
-    told = browser.until("the refusal is told", "return document.querySelector('#sign-in-problem').innerText")
+    told = browser.until("the refusal is told", "return document.querySelector('#sign-in-problem').innerText.includes('good') && document.querySelector('#sign-in-problem').innerText")
     sign_in(browser, token)
     browser.until("no key is told", "return document.querySelector('#key-list .empty')?.innerText")
     names = ["first", STRANGE, "second"]
     keys = [create(browser, name) for name in names]
     listed = browser.run("return [...document.querySelectorAll('#key-list h3')].map(title => title.firstChild.data)")
+    kept_by_escape, focus = rotate_pressing_escape(browser, "first")
     browser.type("#search", "second admin")
     browser.until("the search narrows", "return document.querySelectorAll('#key-list article').length === 1")
     key_id = browser.run("return document.querySelector('#key-list article').dataset.key")
     shots("keys")
     asked = revoke(browser, key_id)
+    while status(traffic, keys[0]) != 200 or status(traffic, keys[2]) != 401:
+        time.sleep(0.02)
     # Of everything, on a phone.
-    browser.ask("POST", "/window/rect", {"width": 500, "height": 900})
+    browser.devtools("Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True})
     browser.run("document.querySelector('#search').value = ''; document.querySelector('#search').dispatchEvent(new Event('input'))")
     widths = [browser.width()]
     shots("keys-phone")
-    browser.click("[data-key] .actions button:first-child")
-    browser.until("its hour is told", "return document.querySelector('#detail-body .tile')")
+    browser.click("[aria-label='Usage first']")
+    browser.until("its hour is told as used", USED_HOUR)
     shots("detail-phone")
+    browser.run("document.querySelector('#detail .spaced button').click()")
+    sees(browser, "#sure[open]")
+    browser.click("#sure-yes")
+    reset = browser.until("the hour begins anew", "return !document.querySelector('#sure').open && " + f"{USED} === '0'")
     browser.click("#detail [data-close]")
-    for view, fact in [("usage", "#usage-body svg"), ("health", "#health-body .good")]:
-        browser.run("location.hash = arguments[0]", view)
-        sees(browser, fact)
+    for view, fact in [("usage", "#usage-body .lines"), ("health", "#health-body .good")]:
+        browser.run("location.hash = arguments[0]", f"#/{view}")
+        browser.until(f"{fact} is seen", SEEN_AFRESH, fact)
         widths.append(browser.width())
-        shots(view)
+        shots(f"{view}-phone")
+    refused, filtered = decisions(browser, shots)
+    widths.append(browser.width())
+    browser.devtools("Emulation.setDeviceMetricsOverride", {"width": 1200, "height": 800, "deviceScaleFactor": 1, "mobile": False})
+    browser.run("location.hash = '#/usage'")
+    half = half_of_usage(browser)
+    scrolled = browser.run("return scrollY")
+    shots("usage")
+    browser.devtools("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    for view, fact in [("decisions", "#decision-list tr"), ("usage", "#usage-body .chart"), ("keys", "#key-list article")]:
+        browser.run("location.hash = arguments[0]", f"#/{view}")
+        sees(browser, fact)
+        shots(f"{view}-dark")
     title = browser.run("return document.title")
     browser.click("#sign-out")
+    left_in_page = browser.run("return document.querySelectorAll('#key-list article, #decision-list tr, #usage-body > *, #detail-body > *').length")
     sign_in(browser, keys[0])
     mistaken = browser.until("a key is told to be no token", "return document.querySelector('#sign-in-problem').innerText")
     browser.ask("POST", "/refresh", {})
@@ -139,13 +229,14 @@ def use(browser, url, token, shots):
     log = [line for line in log if "status of 401" not in line and "status of 403" not in line]
     return {
         "told": told, "mistaken": mistaken, "keys": keys, "listed": listed, "names": names, "revoked": keys[2], "asked": asked, "title": title,
-        "widest": max(widths), "log": log, "kept": browser.run("return sessionStorage.length"),
+        "unsendable": unsendable, "kept_by_escape": kept_by_escape, "focus": focus, "reset": reset, "refused": refused, "filtered": filtered,
+        "half": half, "scrolled": scrolled, "left_in_page": left_in_page, "widest": max(widths), "log": log, "kept": browser.run("return sessionStorage.length"),
     }
 
 
 def main():
-    url, token = sys.argv[1:3]
-    folder = sys.argv[3] if len(sys.argv) > 3 else None
+    url, traffic, token = sys.argv[1:4]
+    folder = sys.argv[4] if len(sys.argv) > 4 else None
     driver = subprocess.Popen(["/usr/bin/chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
     browser = None
     try:
@@ -158,7 +249,7 @@ def main():
                     with open(os.path.join(folder, f"{name}.png"), "wb") as file:
                         file.write(base64.b64decode(browser.ask("GET", "/screenshot")))
 
-            print(json.dumps(use(browser, url, token, shots)))
+            print(json.dumps(use(browser, url, traffic, token, shots)))
             browser.ask("DELETE", "")
     finally:
         driver.terminate()

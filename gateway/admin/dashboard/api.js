@@ -16,26 +16,57 @@ export const signOut = () => sessionStorage.removeItem(TOKEN);
 
 // The JSON of an answer; null where there is none. Throws a Problem for any other.
 export async function call(method, path, body) {
-  const headers = { Authorization: `Bearer ${sessionStorage.getItem(TOKEN)}` };
-  const init = { method, headers, cache: "no-store" };
+  const answer = await ask(method, path, body);
+  return json(await answer.text());
+}
+
+// Saves the body of an answer as a file. A link would not do: it carries no token.
+export async function download(path, name) {
+  const answer = await ask("GET", path);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await read(() => answer.blob()));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+async function ask(method, path, body) {
+  const token = sessionStorage.getItem(TOKEN);
+  const init = { method, headers: authorization(token), cache: "no-store" };
   if (body !== undefined) init.body = JSON.stringify(body);
-  let answer;
+  const answer = await read(() => fetch(`/api/v1${path}`, init));
+  // Whoever signed out meanwhile is shown nothing more.
+  if (sessionStorage.getItem(TOKEN) !== token) throw new Problem(0, "");
+  if (answer.ok) return answer;
+  const detail = json(await answer.text())?.detail;
+  if (answer.status === 401) document.dispatchEvent(new CustomEvent("refused"));
+  throw new Problem(answer.status, detail ?? `The gateway answered ${answer.status}.`);
+}
+
+function authorization(token) {
   try {
-    answer = await fetch(`/api/v1${path}`, init);
+    return new Headers({ Authorization: `Bearer ${token}` });
+  } catch {
+    throw new Problem(0, "The token has a character that no token can have.");
+  }
+}
+
+async function read(work) {
+  try {
+    return await work();
   } catch {
     throw new Problem(0, "The gateway cannot be reached.");
   }
-  const text = await answer.text();
-  const json = text && answer.headers.get("content-type")?.includes("json") ? JSON.parse(text) : null;
-  if (answer.ok) return json;
-  if (answer.status === 401) document.dispatchEvent(new CustomEvent("refused"));
-  throw new Problem(answer.status, json?.detail ?? `The gateway answered ${answer.status}.`);
+}
+
+function json(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 export async function readiness() {
-  try {
-    return await (await fetch("/readyz?verbose", { cache: "no-store" })).json();
-  } catch {
-    throw new Problem(0, "The gateway cannot be reached.");
-  }
+  return read(async () => (await fetch("/readyz?verbose", { cache: "no-store" })).json());
 }

@@ -33,7 +33,10 @@ export function table(heading, rows) {
 export const shown = (value) => (typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 1 }) : `${value}`);
 
 // UTC, as the gateway counts.
-export const time = (text, otherwise) => (text ? `${text.slice(0, 16).replace("T", " ")} UTC` : otherwise);
+export const time = (text, otherwise, length = 16) => (text ? `${text.slice(0, length).replace("T", " ")} UTC` : otherwise);
+
+// The gateway's times are UTC, be it said or not.
+export const instant = (text) => new Date(/(Z|[+-]\d\d:\d\d)$/.test(text) ? text : `${text}Z`);
 
 // Runs what a person asked for, and tells what went wrong where they look.
 export async function telling(place, work) {

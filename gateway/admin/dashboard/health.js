@@ -10,6 +10,8 @@ export const show = () =>
     byId("health-body").replaceChildren(...tiles);
   });
 
+export const clear = () => byId("health-body").replaceChildren();
+
 function tile(name, good, yes, no) {
   return element("div", { class: "tile" }, name, element("br"), element("span", { class: good ? "badge good" : "badge" }, good ? yes : no));
 }

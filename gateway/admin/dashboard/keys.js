@@ -1,5 +1,6 @@
 import { call } from "./api.js";
-import { byId, element, once, open, telling, time } from "./dom.js";
+import { byId, element, instant, once, open, telling, time } from "./dom.js";
+import { sure } from "./sure.js";
 import * as usage from "./usage.js";
 
 // Rows that are built at once, and keys that are asked for: a page of ten thousand serves nobody.
@@ -8,6 +9,8 @@ const LOADED = 5000;
 
 let keys = [];
 let editing = null;
+// The row and the action that a dialog was opened by: the focus goes back there, also when the row was drawn anew meanwhile.
+let acted = null;
 
 export function begin() {
   byId("search").addEventListener("input", list);
@@ -17,6 +20,34 @@ export function begin() {
   byId("copy").addEventListener("click", copy);
   // Whoever comes back to the page finds the key gone.
   byId("fresh").addEventListener("close", () => byId("fresh-key").replaceChildren());
+  byId("fresh").addEventListener("keydown", (event) => event.key === "Escape" && ask(event));
+  byId("fresh").addEventListener("cancel", ask);
+  for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("close", refocus);
+}
+
+export function clear() {
+  keys = [];
+  editing = acted = null;
+  byId("search").value = "";
+  byId("keys-count").textContent = byId("edit-title").textContent = "";
+  byId("key-list").replaceChildren();
+  byId("edit-form").reset();
+}
+
+// Keys are shown once: one press of Escape, perhaps a mistaken one, does not end that.
+function ask(event) {
+  event.preventDefault();
+  byId("fresh-ask").textContent = "Is it kept? It cannot be shown again. “Done” closes this.";
+  byId("fresh-done").focus();
+}
+
+function refocus() {
+  const holder = document.activeElement;
+  // A button of the dialog that has just closed holds it for a moment still.
+  const isHeld = holder !== document.body && holder.checkVisibility();
+  if (acted === null || isHeld || document.querySelector("dialog[open]")) return;
+  const row = document.querySelector(`[data-key="${CSS.escape(acted.key_id)}"]`);
+  (row?.querySelector(`[data-action="${acted.name}"]`) ?? byId("new-key")).focus();
 }
 
 export const show = () =>
@@ -32,16 +63,23 @@ function list() {
   const none = keys.length === 0 ? "There is no key yet. Make the first one." : "No key matches.";
   byId("keys-count").textContent = `${Math.min(found.length, MOST)} of ${keys.length === LOADED ? `the first ${LOADED}` : keys.length} keys`;
   byId("key-list").replaceChildren(...(found.length ? found.slice(0, MOST).map(row) : [element("p", { class: "empty" }, none)]));
+  refocus();
 }
 
 function row(key) {
-  const expired = key.expires_at !== null && new Date(`${key.expires_at}Z`) <= new Date();
+  const expired = key.expires_at !== null && instant(key.expires_at) <= new Date();
   const works = key.is_active && !expired;
   const state = element("span", { class: works ? "badge good" : "badge" }, works ? "active" : expired ? "expired" : "inactive");
   const limit = key.rate_limit_per_hour === null ? "no limit" : `${key.rate_limit_per_hour.toLocaleString("en")} per hour`;
   const facts = [key.user_id, key.environment, limit, key.expires_at ? `until ${time(key.expires_at)}` : "for good", `last used ${time(key.last_used_at, "never")}`];
   const limits = [...key.allowed_ips.map((network) => `from ${network}`), ...key.scopes.map((scope) => `may ${scope}`)].join(", ");
-  const action = (name, act) => element("button", { type: "button", class: "quiet small", "aria-label": `${name} ${key.name}`, onclick: act }, name);
+  const action = (name, act) => {
+    const start = () => {
+      acted = { key_id: key.key_id, name };
+      act();
+    };
+    return element("button", { type: "button", class: "quiet small", "aria-label": `${name} ${key.name}`, "data-action": name, onclick: start }, name);
+  };
   return element("article", { class: "row", "data-key": key.key_id },
     element("div", {},
       element("h3", {}, key.name, state),
@@ -99,15 +137,20 @@ async function save(event) {
 async function rotate(key) {
   const rotated = await call("POST", `${path(key)}/rotate`);
   fresh(rotated, `The secret before works until ${time(rotated.previous_valid_until)}.`);
+  await show();
 }
 
-const revoke = (key) => call("DELETE", path(key));
+async function revoke(key) {
+  await call("DELETE", path(key));
+  await show();
+}
 
 const path = (key) => `/keys/${encodeURIComponent(key.key_id)}`;
 
 function fresh(key, note) {
   byId("fresh-key").textContent = key.api_key;
   byId("fresh-note").textContent = note;
+  byId("fresh-ask").textContent = "";
   byId("copy").textContent = "Copy";
   open(byId("fresh"));
 }
@@ -121,17 +164,4 @@ async function copy() {
     getSelection().selectAllChildren(byId("fresh-key"));
     byId("copy").textContent = "Selected: press Ctrl-C";
   }
-}
-
-function sure(title, text, yes, act) {
-  byId("sure-title").textContent = title;
-  byId("sure-text").textContent = text;
-  byId("sure-yes").textContent = yes;
-  byId("sure-problem").textContent = "";
-  byId("sure-yes").onclick = () => once(byId("sure-yes"), byId("sure-problem"), async () => {
-    await act();
-    byId("sure").close();
-    await show();
-  });
-  open(byId("sure"));
 }

@@ -21,7 +21,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Path, kind and content of each.
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 12] = [
     ("/", HTML, include_str!("index.html")),
     ("/dashboard/style.css", CSS, include_str!("style.css")),
     ("/dashboard/icon.svg", SVG, include_str!("icon.svg")),
@@ -30,6 +30,9 @@ const FILES: [(&str, &str, &str); 9] = [
     ("/dashboard/dom.js", SCRIPT, include_str!("dom.js")),
     ("/dashboard/keys.js", SCRIPT, include_str!("keys.js")),
     ("/dashboard/usage.js", SCRIPT, include_str!("usage.js")),
+    ("/dashboard/sure.js", SCRIPT, include_str!("sure.js")),
+    ("/dashboard/charts.js", SCRIPT, include_str!("charts.js")),
+    ("/dashboard/decisions.js", SCRIPT, include_str!("decisions.js")),
     ("/dashboard/health.js", SCRIPT, include_str!("health.js")),
 ];
 

@@ -1,44 +1,79 @@
-import { call } from "./api.js";
-import { byId, element, open, svg, table, telling, time } from "./dom.js";
-
-// Of the chart, in its own units.
-const WIDTH = 1000;
-const HEIGHT = 200;
+import { call, download } from "./api.js";
+import { columns, lines } from "./charts.js";
+import { byId, element, once, open, table, telling, time } from "./dom.js";
+import { sure } from "./sure.js";
 
 // The key whose use is looked at: a late answer on another is not shown.
 let looked = null;
 
 export function begin() {
   byId("since").addEventListener("change", show);
+  for (const button of document.querySelectorAll("[data-export]")) button.addEventListener("click", () => save(button));
 }
 
-export const show = () =>
-  telling(byId("usage-problem"), async () => {
-    const [since, every] = byId("since").value.split(" ");
-    const [steps, keys] = await Promise.all([
-      call("GET", `/usage/series?since=${since}&every=${every}`),
-      call("GET", `/usage/top?since=${since}&limit=10`),
-    ]);
-    byId("usage-body").replaceChildren(totals(steps), over(steps), card("Most active keys", keyTable(keys)));
-  });
+// Each part by itself: one that cannot be told leaves the others.
+export async function show() {
+  const [since, every] = byId("since").value.split(" ");
+  const [series, all, keys] = ["Requests over time", "All keys", "Most active keys"].map((title) => part(title));
+  byId("usage-body").replaceChildren(series, all, keys);
+  await Promise.all([
+    filled(series, `/usage/series?since=${since}&every=${every}`, (steps) => [totals(steps), over(steps)]),
+    filled(all, `/usage/breakdown?since=${since}`, together),
+    filled(keys, `/usage/top?since=${since}&limit=10`, (keys) => [card("Most active keys", keyTable(keys))]),
+  ]);
+}
+
+export function clear() {
+  byId("usage-body").replaceChildren();
+  byId("detail-body").replaceChildren();
+  byId("detail-title").textContent = "";
+}
+
+function part(title) {
+  return element("div", { role: "group", "aria-label": title, "aria-busy": "true" });
+}
+
+async function filled(place, path, draw) {
+  const problem = element("p", { class: "problem", role: "alert" });
+  place.append(problem);
+  await telling(problem, async () => place.replaceChildren(...draw(await call("GET", path))));
+  if (problem.textContent) problem.prepend(`${place.getAttribute("aria-label")}: `);
+  place.removeAttribute("aria-busy");
+}
+
+function save(button) {
+  const [since] = byId("since").value.split(" ");
+  const format = button.dataset.export;
+  return once(button, byId("usage-problem"), () => download(`/usage/export?format=${format}&since=${since}`, `usage.${format}`));
+}
 
 // What one key did, and what is left of its hour.
 export async function detail(key) {
   looked = key;
   byId("detail-title").textContent = `${key.name} · ${key.key_id}`;
   byId("detail-body").replaceChildren();
-  open(byId("detail"));
+  if (!byId("detail").open) open(byId("detail"));
   await telling(byId("detail-problem"), async () => {
     const path = encodeURIComponent(key.key_id);
     const [hour, used] = await Promise.all([call("GET", `/limits/${path}`), call("GET", `/usage/${path}?since=7d`)]);
     if (looked !== key) return;
-    byId("detail-body").replaceChildren(hourTiles(hour), element("h3", {}, "Last 7 days"), ...parts(used));
+    byId("detail-body").replaceChildren(...hourParts(key, hour), element("h3", {}, "Last 7 days"), ...parts(used));
   });
 }
 
-function hourTiles({ limit, used, remaining }) {
+function hourParts(key, { limit, used, remaining, reset }) {
   const number = (count) => (count === null ? "no limit" : count);
-  return element("div", { class: "tiles" }, tile("Used this hour", used), tile("Remaining", number(remaining)), tile("Per hour", number(limit)));
+  const ends = time(new Date(reset * 1000).toISOString());
+  const anew = async () => {
+    await call("POST", `/limits/${encodeURIComponent(key.key_id)}/reset`);
+    await detail(key);
+  };
+  const button = element("button", { type: "button", class: "quiet small", onclick: () =>
+    sure(`Begin the hour of ${key.name} anew?`, "What it has used of this hour is forgotten, on every gateway.", "Begin anew", anew) }, "Begin the hour anew");
+  return [
+    element("div", { class: "tiles" }, tile("Used this hour", used), tile("Remaining", number(remaining)), tile("Per hour", number(limit))),
+    element("div", { class: "title spaced" }, element("span", { class: "muted" }, `The hour ends at ${ends}.`), button),
+  ];
 }
 
 function parts(used) {
@@ -68,21 +103,18 @@ function over(steps) {
   const numbers = element("details", {}, element("summary", {}, "As a table"),
     table(["From", "Requests ", "4xx ", "5xx ", "Mean ms ", "95 % within ms "], rows));
   const axis = element("div", { class: "axis" }, element("span", {}, time(steps[0].start)), element("span", {}, "now"));
-  return card("Requests over time", chart(steps), axis, numbers);
+  const chart = columns(steps.map((step) => [step.request_count, step.errors_4xx + step.errors_5xx]), "Requests over time; those that failed in red");
+  return card("Requests over time", chart, axis, numbers);
 }
 
-function chart(steps) {
-  const most = Math.max(1, ...steps.map((step) => step.request_count));
-  const slot = WIDTH / steps.length;
-  const bar = (index, count, kind) => {
-    const height = (count / most) * HEIGHT;
-    return svg("rect", { class: kind, x: index * slot + slot * 0.1, y: HEIGHT - height, width: slot * 0.8, height });
-  };
-  const bars = steps.flatMap((step, index) => [
-    bar(index, step.request_count, "requests"), bar(index, step.errors_4xx + step.errors_5xx, "errors"),
-  ]);
-  const label = `Requests over time, at most ${most} in one step; those that failed in red`;
-  return svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label }, ...bars);
+// What all keys together were used for.
+function together(used) {
+  if (used.request_count === 0) return [];
+  const statuses = used.statuses.map((row) => [`${row.status_code}`, row.request_count, row.status_code >= 400]);
+  const slowest = used.slowest_endpoints.map((row) => [row.endpoint, row.avg_response_time_ms]);
+  return [element("div", { class: "columns" },
+    element("div", { class: "card" }, element("h2", {}, "Status codes"), lines(statuses, "")),
+    element("div", { class: "card" }, element("h2", {}, "Slowest endpoints"), lines(slowest, " ms")))];
 }
 
 function keyTable(keys) {
