@@ -47,14 +47,15 @@ impl Refused {
 
     /// Counted for the key where it is known, else for the address.
     fn burst(&mut self, request: &RefusedRequest, rules: &config::Alerts) -> Option<Finding> {
-        let key_id = request.key.as_ref().map(|key| key.key_id.to_string());
-        let address = request.client_ip.map(|address| subscriber(address.to_canonical()).to_string());
-        let (what, subject) = key_id.map(|key| ("key", key)).or_else(|| address.clone().map(|address| ("address", address)))?;
+        let (what, field, subject) = match &request.key {
+            Some(key) => ("key", "key_id", key.key_id.to_string()),
+            None => ("address", "address", subscriber(request.client_ip?.to_canonical()).to_string()),
+        };
         if !self.bursts.count(&subject, request.at, rules.refusals, rules.refusals_within) {
             return None;
         }
         let (count, seconds) = (rules.refusals, rules.refusals_within.as_secs_f64());
-        let details = json!({ what: subject, "refusals": count, "within_seconds": seconds, "last_reason": request.reason });
+        let details = json!({ field: subject, "refusals": count, "within_seconds": seconds, "last_reason": request.reason });
         let summary = format!("{count} requests of {what} {subject} were refused within {seconds} s");
         Some(Finding { kind: AlertKind::RefusalBurst, subject, summary, details })
     }

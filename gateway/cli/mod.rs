@@ -63,6 +63,8 @@ Environment:
   DATABASE_URL, REDIS_URL, API_KEY_CACHE_TTL, DEFAULT_RATE_LIMIT
                       instead of store.url, redis.url, keys.cache_ttl (in
                       seconds) and keys.default_rate_limit of the configuration
+  HOKUSAI_WEBHOOK_SECRET
+                      instead of the secret of each of its alerts.webhooks
 
 Exit status: 0 done, 1 failed, 2 bad usage.";
 

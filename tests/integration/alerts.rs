@@ -274,6 +274,20 @@ fn a_burst_of_bad_keys_from_one_address_is_told_once_and_a_few_of_another_are_no
 }
 
 #[test]
+fn a_burst_of_refusals_of_one_key_is_told_of_the_key_whatever_its_addresses() {
+    let (app, receiver) = (Upstream::ok(), Upstream::ok());
+    let gateway = Gateway::start(app.address(), &(MANY.to_owned() + &settings(receiver.address())));
+    let key = gateway.create_key(&["--allowed-ip", "192.0.2.1"]);
+    for number in 1..=10 {
+        let request = Request::get("/").key(&key).header("X-Forwarded-For", &format!("198.51.100.{number}"));
+        assert_eq!(gateway.ask(&request).status, 403);
+    }
+    let alert = the_one(&receiver, "refusal_burst");
+    assert_eq!((&alert["details"]["key_id"], &alert["details"]["refusals"]), (&json!(key.id), &json!(10)));
+    keeps_secrets(&gateway, &receiver, &key);
+}
+
+#[test]
 fn a_key_that_is_used_after_its_end_is_told_with_what_ended_it_and_never_shown() {
     let (app, receiver) = (Upstream::ok(), Upstream::ok());
     let gateway = Gateway::start(app.address(), &settings(receiver.address()));
