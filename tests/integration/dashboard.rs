@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::admin::{TOKEN, started, with_key};
-use crate::support::{Gateway, Upstream, eventually};
+use crate::support::{Gateway, Upstream, begin_within_an_hour, eventually};
 
 #[test]
 fn the_page_lets_nothing_in_from_elsewhere() {
@@ -56,6 +56,7 @@ fn kind_of(path: &str) -> &'static str {
 /// Needs Chromium.
 #[test]
 fn a_person_signs_in_makes_finds_and_revokes_keys() {
+    begin_within_an_hour();
     let upstream = Upstream::ok();
     let gateway = started(&upstream, "");
     let [url, traffic] = [gateway.admin_address(), gateway.address()].map(|address| format!("http://{address}/"));
@@ -79,7 +80,10 @@ fn a_person_signs_in_makes_finds_and_revokes_keys() {
     assert_eq!(seen["left_in_page"], json!(0), "no row stays after signing out");
     assert_eq!((&seen["scrolled"], &seen["reset"]), (&json!(0), &json!(true)), "{seen}");
     assert!(seen["refused"].as_str().is_some_and(|told| told.contains("the key was revoked")), "{seen}");
-    assert_eq!(seen["filtered"], json!(1), "{seen}");
+    assert_eq!((&seen["filtered"], &seen["live"]), (&json!(1), &json!(2)), "a refusal is told without being asked for: {seen}");
+    assert_eq!((&seen["paused"], &seen["resumed"]), (&json!(2), &json!(3)), "{seen}");
+    let saved = seen["saved"].as_str().expect("the rows were saved");
+    assert!(saved.starts_with("timestamp,api_key_id,") && saved.contains("/some/path"), "{saved}");
     assert!(
         seen["half"].as_str().is_some_and(|told| told.contains("Most active keys") && told.contains("cannot be reached")),
         "{seen}"

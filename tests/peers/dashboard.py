@@ -147,6 +147,39 @@ def decisions(browser, shots):
     return refused, browser.run("return document.querySelectorAll('#decision-list tbody tr').length")
 
 
+def live(browser, refuse):
+    """Returns how many refusals are shown after another one, after one while it is paused, and after that."""
+    count = "document.querySelectorAll('#decision-list tbody tr').length"
+    refuse()
+    browser.until("the next is told by itself", f"return {count} === 2")
+    shown = [browser.run(f"return {count}")]
+    browser.click("#pause")
+    # Nobody asks while it is paused: what would be asked at once is held against it.
+    browser.run("window.asked = 0; window.whole = fetch; window.fetch = (...what) => { asked += 1; return whole(...what); }")
+    refuse()
+    browser.run("document.dispatchEvent(new Event('visibilitychange'))")
+    shown.append(browser.run(f"return asked === 0 ? {count} : 'it asked'"))
+    browser.click("#pause")
+    browser.until("it goes on", f"return {count} === 3")
+    browser.run("window.fetch = whole")
+    return [*shown, browser.run(f"return {count}")]
+
+
+def saved(browser, format):
+    """Returns the file that the button brings."""
+    with tempfile.TemporaryDirectory() as folder:
+        browser.devtools("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": folder})
+        browser.click(f"[data-export={format}]")
+        file = os.path.join(folder, f"usage.{format}")
+        deadline = time.monotonic() + PATIENCE
+        while not os.path.exists(file):
+            if time.monotonic() > deadline:
+                sys.exit(f"nothing was saved: {os.listdir(folder)}")
+            time.sleep(0.02)
+        with open(file) as rows:
+            return rows.read()
+
+
 def half_of_usage(browser):
     """Returns what is told when one report fails; the others are there all the same."""
     browser.run(
@@ -185,8 +218,12 @@ def use(browser, url, traffic, token, shots):
     key_id = browser.run("return document.querySelector('#key-list article').dataset.key")
     shots("keys")
     asked = revoke(browser, key_id)
-    while status(traffic, keys[0]) != 200 or status(traffic, keys[2]) != 401:
+    deadline = time.monotonic() + PATIENCE
+    while status(traffic, keys[2]) != 401:
+        if time.monotonic() > deadline:
+            sys.exit("the revoked key still works")
         time.sleep(0.02)
+    status(traffic, keys[0])
     # Of everything, on a phone.
     browser.devtools("Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True})
     browser.run("document.querySelector('#search').value = ''; document.querySelector('#search').dispatchEvent(new Event('input'))")
@@ -207,9 +244,11 @@ def use(browser, url, traffic, token, shots):
         shots(f"{view}-phone")
     refused, filtered = decisions(browser, shots)
     widths.append(browser.width())
+    told_live, paused, resumed = live(browser, lambda: status(traffic, keys[2]))
     browser.devtools("Emulation.setDeviceMetricsOverride", {"width": 1200, "height": 800, "deviceScaleFactor": 1, "mobile": False})
     browser.run("location.hash = '#/usage'")
     half = half_of_usage(browser)
+    rows = saved(browser, "csv")
     scrolled = browser.run("return scrollY")
     shots("usage")
     browser.devtools("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]})
@@ -230,7 +269,7 @@ def use(browser, url, traffic, token, shots):
     return {
         "told": told, "mistaken": mistaken, "keys": keys, "listed": listed, "names": names, "revoked": keys[2], "asked": asked, "title": title,
         "unsendable": unsendable, "kept_by_escape": kept_by_escape, "focus": focus, "reset": reset, "refused": refused, "filtered": filtered,
-        "half": half, "scrolled": scrolled, "left_in_page": left_in_page, "widest": max(widths), "log": log, "kept": browser.run("return sessionStorage.length"),
+        "live": told_live, "paused": paused, "resumed": resumed, "saved": rows, "half": half, "scrolled": scrolled, "left_in_page": left_in_page, "widest": max(widths), "log": log, "kept": browser.run("return sessionStorage.length"),
     }
 
 
