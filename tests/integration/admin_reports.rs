@@ -72,6 +72,23 @@ fn rows_are_exported_as_the_command_writes_them() {
     assert_eq!(none.lines().count(), 1, "the heading alone: {none}");
 }
 
+/// A row that cannot be read stands behind more rows than a page has.
+#[test]
+fn an_export_that_fails_on_its_way_is_cut_and_one_that_fails_at_once_is_refused() {
+    let upstream = Upstream::ok();
+    let gateway = started(&upstream, "");
+    let rows = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 1500)
+        INSERT INTO api_key_usage (api_key_id, endpoint, timestamp, response_time_ms, status_code)
+        SELECT 'key_1', '/', CASE n WHEN 1500 THEN '2026-01-02 no time' ELSE '2026-01-01 00:00:00.000' END, 1, 200 FROM number";
+    gateway.database().execute(rows, []).expect("plain SQL works");
+    let cut = call(&gateway, "GET", "/usage/export", &Value::Null);
+    assert_eq!((cut.status, cut.complete), (200, false), "{cut:?}");
+    let refused = call(&gateway, "GET", "/usage/export?since=2026-01-02T00:00:00Z", &Value::Null);
+    assert!(refused.status >= 500 && refused.complete, "{refused:?}");
+    let whole = call(&gateway, "GET", "/usage/export?until=2026-01-02T00:00:00Z", &Value::Null);
+    assert_eq!((whole.complete, whole.text().lines().count()), (true, 1500), "the heading and all but that row");
+}
+
 #[test]
 fn the_use_of_all_keys_together_is_told() {
     let upstream = Upstream::ok();

@@ -12,7 +12,8 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use utoipa::IntoParams;
 
 use super::Api;
@@ -79,13 +80,26 @@ impl ExportQuery {
     }
 }
 
-/// Reads on when the page before was taken, and no longer when nobody takes them.
+/// Reads on when the page before was taken, and no longer when nobody takes them. A failure comes behind what was read before it.
 fn pages(store: Store, filter: UsageFilter) -> impl Stream<Item = Result<Vec<UsageRow>, StoreError>> {
     let (pages, taken) = mpsc::channel(1);
-    let reading = stream::once(async move { store.export_usage(&filter, pages).await });
-    let failures = reading.filter_map(async |done| done.err().map(Err));
+    let (failure, failed) = oneshot::channel();
+    let read = async move {
+        if let Err(error) = store.export_usage(&filter, pages).await {
+            // Nobody hears it when the client has left.
+            let _ = failure.send(error);
+        }
+    };
+    let end = async {
+        let failed = failed.await;
+        // What was read before is written to the client meanwhile.
+        yield_now().await;
+        failed
+    };
+    let reading = stream::once(read).filter_map(async |()| None);
     let pages = stream::unfold(taken, async |mut taken| taken.recv().await.map(|page| (Ok(page), taken)));
-    stream::select(failures, pages)
+    let end = stream::once(end).filter_map(async |failed| failed.ok().map(Err));
+    stream::select(reading, pages.chain(end))
 }
 
 fn written(format: RowFormat, write: impl FnOnce(&mut Rows<Vec<u8>>) -> io::Result<()>) -> io::Result<Vec<u8>> {
