@@ -89,9 +89,9 @@ impl Alerts {
     async fn look_at_networks(&self, teller: &Teller) {
         let mut networks = Networks::default();
         loop {
-            let rules = self.rules();
-            let pause = match networks.look(&self.store, &rules, teller).await {
-                Ok(()) => rules.look_every,
+            let config = self.config.load_full();
+            let pause = match networks.look(&self.store, &config, teller).await {
+                Ok(()) => config.alerts.look_every,
                 Err(error) => {
                     tracing::debug!(%error, "where keys are used from cannot be asked now");
                     ASK_AGAIN

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::alert::Finding;
 use super::teller::Teller;
 use crate::clock;
-use crate::config;
+use crate::config::Config;
 use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
 use crate::observe::metrics::AlertKind;
@@ -21,6 +21,7 @@ use crate::store::{KeyAddress, Store, StoreError};
 
 /// How late a row may be written and still be seen.
 const LATE: Duration = Duration::from_mins(10);
+const DAY: Duration = Duration::from_hours(24);
 const MOST_OF_A_KEY: usize = 256;
 /// Of all keys together; some 50 MiB.
 const MOST: usize = 500_000;
@@ -29,7 +30,9 @@ const MOST: usize = 500_000;
 pub struct Networks {
     known: HashMap<KeyId, BTreeSet<IpNet>>,
     count: usize,
-    /// Up to when the rows were read; `None`: not yet.
+    /// The first look: what the rows have from before is not new.
+    began: Option<Timestamp>,
+    /// Up to when the rows were read.
     upto: Option<Timestamp>,
 }
 
@@ -37,21 +40,27 @@ impl Networks {
     /// Reads the rows that are new, at first all of them.
     ///
     /// # Errors
-    /// When the store gives no answer. The next look reads the same rows.
-    pub async fn look(&mut self, store: &Store, rules: &config::Alerts, teller: &Teller) -> Result<(), StoreError> {
+    /// When the store gives no answer. The next look goes on from there.
+    pub async fn look(&mut self, store: &Store, config: &Config, teller: &Teller) -> Result<(), StoreError> {
+        let rules = &config.alerts;
         if !rules.new_networks {
             *self = Self::default();
             return Ok(());
         }
-        let (now, is_first) = (clock::now(), self.upto.is_none());
-        let since = self.upto.map_or(Timestamp::from_secs(0), |upto| upto.minus(LATE));
-        for KeyAddress { key_id, address } in store.addresses_used(since, now).await? {
-            let network = network_of(address);
-            if self.meet(&key_id, network) && !is_first {
-                teller.found(&is_new(&key_id, network, address), rules);
+        let now = clock::now();
+        let began = *self.began.get_or_insert(now);
+        let mut upto = self.upto.unwrap_or(now.minus(config.usage.retention));
+        while upto < now {
+            let until = next_stop(upto, began, now);
+            for KeyAddress { key_id, address } in store.addresses_used(upto.minus(LATE), until).await? {
+                let network = network_of(address);
+                if self.meet(&key_id, network) && until > began {
+                    teller.found(&is_new(&key_id, network, address), rules);
+                }
             }
+            upto = until;
+            self.upto = Some(upto);
         }
-        self.upto = Some(now);
         Ok(())
     }
 
@@ -67,6 +76,12 @@ impl Networks {
         self.count += usize::from(is_new);
         is_new && has_others
     }
+}
+
+/// A question is about a day at most, and about the time before the first look or after it.
+fn next_stop(upto: Timestamp, began: Timestamp, now: Timestamp) -> Timestamp {
+    let end = if upto < began { began } else { now };
+    upto.plus(DAY).min(end)
 }
 
 fn network_of(address: IpAddr) -> IpNet {
@@ -100,6 +115,13 @@ mod tests {
         assert_ne!(network("10.1.2.3"), network("10.1.3.3"));
         assert_eq!(network("2001:db8:1:2::3"), network("2001:db8:1:ffff::"));
         assert_ne!(network("2001:db8:1::"), network("2001:db8:2::"));
+    }
+
+    #[test]
+    fn the_past_is_read_a_day_at_a_time_and_apart_from_what_comes() {
+        let at = |hours: u64| Timestamp::from_secs(hours * 3600);
+        let stop = |upto, began, now| next_stop(at(upto), at(began), at(now)).as_secs() / 3600;
+        assert_eq!([stop(0, 30, 40), stop(24, 30, 40), stop(30, 30, 40), stop(40, 30, 90)], [24, 30, 40, 64]);
     }
 
     #[test]
