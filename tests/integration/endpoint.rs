@@ -51,6 +51,8 @@ fn what_only_looks_prints_the_same_for_people_and_for_programs() {
         &["usage", "series", "--since", "3h", "--path", "/a"],
         &["usage", "series", "--since", "3h", "--key", &id, "--status", "200"],
         &["usage", "show", &id, "--since", since],
+        &["usage", "export", "--since", since, "--until", "2126-01-01T00:00:00Z"],
+        &["usage", "export", "--key", &id, "--path", "/b", "--format", "jsonl"],
         &["explain", "--key-id", &id, "--ip", "192.0.2.1", "--header", "X-Forwarded-For: 192.0.2.2"],
         &["audit", "list"],
         &["audit", "list", "--key", &id, "--action", "created", "--limit", "1"],

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::client::Client;
@@ -17,7 +18,7 @@ use crate::model::ids::{KeyId, UserId};
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
 use crate::reports::hour::HourUsage;
-use crate::store::{EventFilter, KeyChanges, KeyFilter, KeyUsage, ListedEvent, UsageBreakdown, UsageFilter, UsageStep};
+use crate::store::{EventFilter, KeyChanges, KeyFilter, KeyUsage, ListedEvent, UsageBreakdown, UsageFilter, UsageRow, UsageStep};
 use crate::units::format_duration;
 
 /// Rows of a list that are asked for at once.
@@ -107,6 +108,23 @@ impl ApiBackend {
         let path =
             format!("/usage/{}?{}", encoded(key_id), parameter("since", Some(&since.to_rfc3339())).trim_start_matches('&'));
         Ok(self.0.get::<wire::Breakdown>(&path)?.body.into())
+    }
+
+    pub async fn export_usage(&self, filter: &UsageFilter, pages: mpsc::Sender<Vec<UsageRow>>) -> anyhow::Result<()> {
+        let mut path = "/usage/export?format=jsonl".to_owned();
+        path += &parameter("since", Some(&filter.since.to_rfc3339()));
+        path += &parameter("until", Some(&filter.until.to_rfc3339()));
+        path += &parameter("key_id", filter.key_id.as_ref().map(KeyId::as_str));
+        path += &parameter("endpoint", filter.endpoint.as_deref());
+        path += &parameter("status", filter.status.map(|status| status.to_string()).as_deref());
+        let mut lines = self.0.lines(&path)?;
+        loop {
+            let page: Vec<UsageRow> =
+                lines.by_ref().take(PAGE).map(|line| line.map(|row: wire::Row| row.into())).collect::<anyhow::Result<_>>()?;
+            if page.is_empty() || pages.send(page).await.is_err() {
+                return Ok(());
+            }
+        }
     }
 
     pub fn explain(&self, described: &Described<'_>, key_id: Option<&KeyId>) -> anyhow::Result<Explanation> {

@@ -2,6 +2,7 @@
 //!
 //! What must stay true here: the credential goes to the endpoint and nowhere else: no redirect is followed.
 
+use std::io::{BufRead, BufReader};
 use std::thread;
 use std::time::Duration;
 
@@ -74,10 +75,30 @@ impl Client {
     /// # Errors
     /// What the gateway says against it, or that it could not be asked.
     pub fn call<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Answer<T>> {
+        let mut response = self.ask(method, path, body)?;
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (next, unreadable) = (header("link").as_deref().and_then(next_page), header("x-unreadable-rows"));
+        let text = self.text(&mut response)?;
+        let text: &[u8] = if text.is_empty() { b"null" } else { &text };
+        let body = serde_json::from_slice(text)
+            .map_err(|error| self.speaks_otherwise(response.status().as_u16(), &error.to_string()))?;
+        Ok(Answer { body, next, unreadable: unreadable.and_then(|count| count.parse().ok()).unwrap_or_default() })
+    }
+
+    /// Each line of an answer that may be longer than the memory.
+    pub fn lines<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<impl Iterator<Item = anyhow::Result<T>>> {
+        let reader = BufReader::new(self.ask("GET", path, None)?.into_body().into_reader());
+        let broke_off = format!("the answer of {} broke off: what came of it is not whole", self.endpoint);
+        let lines = reader.lines().map(move |line| line.with_context(|| broke_off.clone()));
+        Ok(lines.map(|line| serde_json::from_str(&line?).context("a line of the answer cannot be understood")))
+    }
+
+    /// An answer of success.
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Response<Body>> {
         let name = uuid::Uuid::new_v4().to_string();
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut attempt = 1;
-        let response = loop {
+        let mut response = loop {
             match self.agent.run(self.request(method, path, &name, &body)?) {
                 Ok(response) => break response,
                 Err(ureq::Error::HostNotFound | ureq::Error::ConnectionFailed) => return Err(self.cannot_be_reached("").into()),
@@ -86,7 +107,11 @@ impl Client {
             }
             thread::sleep(PAUSE);
         };
-        self.understood(response)
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let text = self.text(&mut response)?;
+        Err(self.refusal(response.status().as_u16(), &text))
     }
 
     fn request(&self, method: &str, path: &str, name: &str, body: &str) -> anyhow::Result<Request<String>> {
@@ -99,18 +124,9 @@ impl Client {
         request.body(body.to_owned()).context("the admin API cannot be asked so")
     }
 
-    fn understood<T: DeserializeOwned>(&self, mut response: Response<Body>) -> anyhow::Result<Answer<T>> {
-        let status = response.status();
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let (next, unreadable) = (header("link").as_deref().and_then(next_page), header("x-unreadable-rows"));
+    fn text(&self, response: &mut Response<Body>) -> anyhow::Result<Vec<u8>> {
         let text = response.body_mut().with_config().limit(u64::MAX).read_to_vec();
-        let text = text.with_context(|| format!("the answer of {} broke off", self.endpoint))?;
-        if !status.is_success() {
-            return Err(self.refusal(status.as_u16(), &text));
-        }
-        let text: &[u8] = if text.is_empty() { b"null" } else { &text };
-        let body = serde_json::from_slice(text).map_err(|error| self.speaks_otherwise(status.as_u16(), &error.to_string()))?;
-        Ok(Answer { body, next, unreadable: unreadable.and_then(|count| count.parse().ok()).unwrap_or_default() })
+        text.with_context(|| format!("the answer of {} broke off", self.endpoint))
     }
 
     fn refusal(&self, status: u16, text: &[u8]) -> anyhow::Error {

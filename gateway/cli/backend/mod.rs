@@ -9,6 +9,7 @@ mod wire;
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 pub use api::ApiBackend;
@@ -25,7 +26,7 @@ use crate::model::ids::{KeyId, UserId};
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
 use crate::reports::hour::HourUsage;
-use crate::store::{EventFilter, KeyChanges, KeyFilter, KeyUsage, ListedEvent, UsageBreakdown, UsageFilter, UsageStep};
+use crate::store::{EventFilter, KeyChanges, KeyFilter, KeyUsage, ListedEvent, UsageBreakdown, UsageFilter, UsageRow, UsageStep};
 
 pub enum Backend {
     Store(Box<StoreBackend>),
@@ -93,6 +94,14 @@ works! {
 }
 
 impl Backend {
+    /// Hands the rows over page by page, by time. Ends early, in order, when nobody takes them any more.
+    pub async fn export_usage(&self, filter: &UsageFilter, pages: mpsc::Sender<Vec<UsageRow>>) -> anyhow::Result<()> {
+        match self {
+            Self::Store(store) => Ok(store.store.export_usage(filter, pages).await?),
+            Self::Api(api) => api.export_usage(filter, pages).await,
+        }
+    }
+
     /// For a command that cannot do its work through the admin API.
     ///
     /// # Errors

@@ -10,7 +10,8 @@ use crate::model::audit_event::{AuditEvent, Seal};
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
 use crate::store::{
-    AddressUsage, EndpointUsage, KeyChanges, KeyUsage, ListedEvent, StatusUsage, Update, UsageBreakdown, UsageStep, UsageSums,
+    AddressUsage, EndpointUsage, KeyChanges, KeyUsage, ListedEvent, StatusUsage, Update, UsageBreakdown, UsageRow, UsageStep,
+    UsageSums,
 };
 
 #[derive(Deserialize)]
@@ -126,6 +127,37 @@ impl From<Breakdown> for UsageBreakdown {
             busiest: usage.top_endpoints,
             slowest: usage.slowest_endpoints,
             addresses: usage.client_addresses,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub struct Row {
+    timestamp: Time,
+    api_key_id: String,
+    method: Option<String>,
+    endpoint: String,
+    status_code: i64,
+    response_time_ms: f64,
+    request_bytes: Option<u64>,
+    response_bytes: Option<u64>,
+    client_ip: Option<String>,
+    request_id: Option<String>,
+}
+
+impl From<Row> for UsageRow {
+    fn from(row: Row) -> Self {
+        Self {
+            timestamp: row.timestamp.0,
+            key_id: row.api_key_id,
+            method: row.method,
+            endpoint: row.endpoint,
+            status_code: row.status_code,
+            response_time_ms: row.response_time_ms,
+            request_bytes: row.request_bytes,
+            response_bytes: row.response_bytes,
+            client_ip: row.client_ip,
+            request_id: row.request_id,
         }
     }
 }

@@ -17,6 +17,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 
 use super::Which;
+use crate::cli::backend::Backend;
 use crate::cli::failure::{Advice, BadUsage};
 use crate::cli::output::counted;
 use crate::cli::tools::Tools;
@@ -24,7 +25,7 @@ use crate::clock;
 use crate::reports::rows::{RowFormat, Rows};
 use crate::reports::{When, when};
 use crate::signals::Signals;
-use crate::store::{Store, UsageFilter};
+use crate::store::UsageFilter;
 use progress::Progress;
 
 pub const NOTES: &str = "\
@@ -62,12 +63,12 @@ pub async fn run(args: &ExportArgs, tools: &Tools) -> anyhow::Result<()> {
         return Err(BadUsage("--since is not before --until".to_owned()).into());
     }
     let filter = args.which.filter(since, until);
-    let store = &tools.backend.store("usage export")?.store;
+    let backend = &tools.backend;
     let Some(path) = &args.output else {
         let default = if tools.output.is_json() { RowFormat::Jsonl } else { RowFormat::Csv };
-        return to_stdout(args.format.unwrap_or(default), &filter, store).await;
+        return to_stdout(args.format.unwrap_or(default), &filter, backend).await;
     };
-    let rows = to_file(path, args.format.unwrap_or(RowFormat::Csv), &filter, store).await?;
+    let rows = to_file(path, args.format.unwrap_or(RowFormat::Csv), &filter, backend).await?;
     let done = Exported { path, rows };
     tools.output.print(&done, || format!("Wrote {} to {}.", counted(rows, "row"), path.display()))
 }
@@ -78,10 +79,10 @@ struct Exported<'a> {
     rows: u64,
 }
 
-async fn to_stdout(format: RowFormat, filter: &UsageFilter, store: &Store) -> anyhow::Result<()> {
+async fn to_stdout(format: RowFormat, filter: &UsageFilter, backend: &Backend) -> anyhow::Result<()> {
     let stdout = io::stdout();
     let progress = if stdout.is_terminal() { Progress::hidden(filter) } else { Progress::new(filter) };
-    match export(store, filter, Rows::new(format, stdout), progress).await {
+    match export(backend, filter, Rows::new(format, stdout), progress).await {
         // Whoever reads has seen enough, as `head` does.
         Err(error) if is_broken_pipe(&error) => Ok(()),
         done => done.map(drop),
@@ -89,11 +90,11 @@ async fn to_stdout(format: RowFormat, filter: &UsageFilter, store: &Store) -> an
 }
 
 /// The file gets its name once all is on the disk.
-async fn to_file(path: &Path, format: RowFormat, filter: &UsageFilter, store: &Store) -> anyhow::Result<u64> {
+async fn to_file(path: &Path, format: RowFormat, filter: &UsageFilter, backend: &Backend) -> anyhow::Result<u64> {
     let mut signals = Signals::listen()?;
     let rows = Rows::new(format, nameless(path)?);
     let (file, count) = tokio::select! {
-        done = export(store, filter, rows, Progress::new(filter)) => done?,
+        done = export(backend, filter, rows, Progress::new(filter)) => done?,
         _ = signals.next() => bail!("interrupted: {} was not written", path.display()),
     };
     let writing = || format!("cannot write {}", path.display());
@@ -116,13 +117,13 @@ fn nameless(path: &Path) -> anyhow::Result<NamedTempFile> {
 
 /// Returns what was written to, and how many rows there were.
 async fn export<W: Write>(
-    store: &Store,
+    backend: &Backend,
     filter: &UsageFilter,
     mut rows: Rows<W>,
     mut progress: Progress,
 ) -> anyhow::Result<(W, u64)> {
     let (pages, mut taken) = mpsc::channel(1);
-    let read = async { anyhow::Ok(store.export_usage(filter, pages).await?) };
+    let read = backend.export_usage(filter, pages);
     let write = async {
         rows.begin()?;
         while let Some(page) = taken.recv().await {
