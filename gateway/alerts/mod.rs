@@ -1,7 +1,8 @@
 //! What somebody should know of, told in the log and to webhooks.
 //!
-//! Who looks: [`outages`] at what the metrics know · [`refused`] at the latest refusals · [`limits`] at the hour's counts that this gateway has heard of · [`networks`] and
-//! [`keys`] at the store. What they find goes to the [`teller`], which tells each thing once; [`delivery`] brings it to webhooks.
+//! Who looks: [`outages`] at what the metrics know · [`refused`] at the latest refusals · [`limits`] at the hour's counts that this
+//! gateway has heard of · [`networks`] at where keys are used from · [`keys`] at the store. What they find goes to the [`teller`], which
+//! tells each thing once; [`delivery`] brings it to webhooks.
 //!
 //! What must stay true here: all of it runs in the background, and nothing on a request's path knows of it.
 
@@ -27,7 +28,7 @@ use crate::limits::Limiter;
 use crate::observe::metrics::Metrics;
 use crate::observe::refusals::Refusals;
 use crate::store::Store;
-use networks::Networks;
+use crate::usage::FirstMet;
 use outages::Outages;
 use refused::Refused;
 use teller::Teller;
@@ -46,6 +47,8 @@ pub struct Alerts {
     pub limiter: Arc<Limiter>,
     pub metrics: Arc<Metrics>,
     pub refusals: Arc<Refusals>,
+    /// `None` where usage is not recorded.
+    pub first_met: Option<Arc<FirstMet>>,
 }
 
 impl Alerts {
@@ -87,13 +90,13 @@ impl Alerts {
     }
 
     async fn look_at_networks(&self, teller: &Teller) {
-        let mut networks = Networks::default();
+        let Some(first_met) = &self.first_met else { return std::future::pending().await };
         loop {
-            let config = self.config.load_full();
-            let pause = match networks.look(&self.store, &config, teller).await {
-                Ok(()) => config.alerts.look_every,
+            let rules = self.rules();
+            let pause = match networks::look(first_met, &self.store, &rules, teller).await {
+                Ok(()) => rules.look_every,
                 Err(error) => {
-                    tracing::debug!(%error, "where keys are used from cannot be asked now");
+                    tracing::debug!(%error, "where keys are used from cannot be noted now");
                     ASK_AGAIN
                 }
             };

@@ -168,6 +168,7 @@ impl App {
             limiter: Arc::clone(&limiter),
             metrics: Arc::clone(&metrics),
             refusals: Arc::clone(&refusals),
+            first_met: usage.as_ref().map(Usage::first_met),
         };
         tasks.spawn(alerts.run(tasks.clone()));
         let api = Api {

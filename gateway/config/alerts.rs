@@ -42,6 +42,8 @@ pub struct Alerts {
     pub secret_older_than: Duration,
     /// Whether a key that is used from a network for the first time is told of.
     pub new_networks: bool,
+    /// How long a key's networks are learnt before one is new.
+    pub learn_networks: Duration,
 }
 
 /// Who is told.
@@ -88,6 +90,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Alerts {
         expires_within: section.text("expires_within", "7d", duration),
         secret_older_than: section.text("secret_older_than", "90d", duration),
         new_networks: section.flag("new_networks", true),
+        learn_networks: section.text("learn_networks", "7d", duration),
     }
 }
 

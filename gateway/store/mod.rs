@@ -6,6 +6,7 @@ mod feed;
 mod guarantees;
 mod imports;
 mod migrations;
+mod networks;
 pub mod postgres;
 mod questions;
 pub mod sqlite;
@@ -24,10 +25,9 @@ use crate::model::timestamp::Timestamp;
 pub use events::{EventFilter, Link, ListedEvent};
 pub use feed::{Change, ChangeFeed, News};
 pub use imports::{ForeignKeys, ImportedHash, ImportedKey, Presence};
+pub use networks::{KeyNetwork, NewNetwork};
 pub use questions::Store;
-pub use usage_reports::{
-    AddressUsage, EndpointUsage, KeyAddress, StatusUsage, UsageBreakdown, UsageFilter, UsageRow, UsageStep, UsageSums,
-};
+pub use usage_reports::{AddressUsage, EndpointUsage, StatusUsage, UsageBreakdown, UsageFilter, UsageRow, UsageStep, UsageSums};
 
 /// Why a question to the store has no answer. "Not found" is an answer, not an error.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::{
-    EventFilter, ForeignKeys, GatewayReport, ImportedKey, JournalPosition, KeyAddress, KeyChanges, KeyFilter, KeyListing,
-    KeyUsage, Link, ListedEvent, MigrationStatus, NewSecret, Presence, Rotated, StoreError, UsageBreakdown, UsageFilter,
-    UsageRow, UsageStep,
+    EventFilter, ForeignKeys, GatewayReport, ImportedKey, JournalPosition, KeyChanges, KeyFilter, KeyListing, KeyNetwork,
+    KeyUsage, Link, ListedEvent, MigrationStatus, NewNetwork, NewSecret, Presence, Rotated, StoreError, UsageBreakdown,
+    UsageFilter, UsageRow, UsageStep,
 };
 use crate::config::{self, StoreUrl};
 use crate::model::audit_event::{Actor, Seal};
@@ -140,8 +140,8 @@ questions! {
     usage_series(filter: &UsageFilter, step: Duration) -> Vec<UsageStep>;
     /// Of each list but the status codes at most so many.
     usage_breakdown(filter: &UsageFilter, most: usize) -> UsageBreakdown;
-    /// Every address that a key was used from since then and before `until`, in the order of their first use.
-    addresses_used(since: Timestamp, until: Timestamp) -> Vec<KeyAddress>;
+    /// Notes where keys were used from. Returns those that no gateway has noted before, of keys of which another was noted.
+    note_networks(used: Arc<[KeyNetwork]>) -> Vec<NewNetwork>;
     /// Hands the rows over page by page, by time. Ends early, in order, when nobody takes them any more.
     export_usage(filter: &UsageFilter, pages: mpsc::Sender<Vec<UsageRow>>) -> ();
     count_usage_before(before: Timestamp) -> u64;

@@ -1,6 +1,5 @@
 //! What is asked of the rows of usage, and in which words it is answered.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -79,20 +78,6 @@ pub struct AddressUsage {
     /// `None`: of these requests it was not known.
     pub client_ip: Option<String>,
     pub request_count: u64,
-}
-
-/// A key was used from there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyAddress {
-    pub key_id: KeyId,
-    pub address: IpAddr,
-}
-
-impl KeyAddress {
-    /// `None` for what somebody wrote by hand that is no address.
-    pub(super) fn of_columns(key_id: String, address: &str) -> Option<Self> {
-        Some(Self { key_id: key_id.into(), address: address.parse().ok()? })
-    }
 }
 
 /// One row, as it stands in the table. What is `None` was not recorded.

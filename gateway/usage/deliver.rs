@@ -25,6 +25,6 @@ pub struct Delivered {
 pub async fn deliver(spool: &Spool, store: &Store, config: &config::Usage) -> Result<Delivered, FlushError> {
     let metrics = Arc::<Metrics>::default();
     let backlog = Arc::new(Backlog::open(spool.folder(), &metrics)?);
-    Flusher::new(backlog, store.clone(), spool.id(), config).flush(true).await?;
+    Flusher::new(backlog, store.clone(), spool.id(), config, Arc::default()).flush(true).await?;
     Ok(Delivered { written: metrics.usage_written.get(), dropped: metrics.usage_dropped.get() })
 }

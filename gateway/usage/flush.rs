@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use super::backlog::{Backlog, Batch, OLDEST};
+use super::networks::{FirstMet, Met};
 use crate::clock;
 use crate::config;
 use crate::drain::Tasks;
@@ -38,6 +39,8 @@ pub struct Flusher {
     unsure: Option<Batch>,
     /// Not yet noted in the store.
     last_used: BTreeMap<String, Timestamp>,
+    met: Met,
+    first_met: Arc<FirstMet>,
 }
 
 #[derive(Clone, Copy)]
@@ -58,7 +61,7 @@ pub enum FlushError {
 }
 
 impl Flusher {
-    pub fn new(backlog: Arc<Backlog>, store: Store, spool_id: &str, config: &config::Usage) -> Self {
+    pub fn new(backlog: Arc<Backlog>, store: Store, spool_id: &str, config: &config::Usage, first_met: Arc<FirstMet>) -> Self {
         Self {
             backlog,
             store,
@@ -68,6 +71,8 @@ impl Flusher {
             place: None,
             unsure: None,
             last_used: BTreeMap::new(),
+            met: Met::default(),
+            first_met,
         }
     }
 
@@ -159,6 +164,9 @@ impl Flusher {
         match self.last_used.get_mut(event.key_id) {
             Some(last) => *last = event.timestamp.max(*last),
             None => drop(self.last_used.insert(event.key_id.to_owned(), event.timestamp)),
+        }
+        if let Some(address) = event.client_ip {
+            self.met.meet(event.key_id, address, &self.first_met);
         }
     }
 

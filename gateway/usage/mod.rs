@@ -10,6 +10,7 @@ mod deliver;
 mod flush;
 mod journal;
 mod losses;
+mod networks;
 pub mod record;
 mod recorder;
 pub mod segment;
@@ -36,6 +37,7 @@ pub use self::deliver::{Delivered, deliver};
 pub use self::flush::FlushError;
 use self::flush::Flusher;
 use self::journal::Journal;
+pub use self::networks::FirstMet;
 pub use self::recorder::Recorder;
 use self::writer::Writer;
 use crate::drain::Tasks;
@@ -54,6 +56,8 @@ pub struct Usage {
     spool: Arc<Spool>,
     backlog: Arc<Backlog>,
     writer: Writer,
+    /// Where keys were used from.
+    first_met: Arc<FirstMet>,
     tasks: Tasks,
     /// Ends the tasks wherever they are.
     abandoned: CancellationToken,
@@ -72,7 +76,8 @@ impl Usage {
         let writer = Writer::start(journal, backlog.clone(), metrics.clone()).map_err(failed)?;
         let abandoned = CancellationToken::new();
         let on_drop = abandoned.clone().drop_guard();
-        Ok(Self { config: config.clone(), spool, backlog, writer, tasks: Tasks::new(), abandoned, on_drop })
+        let (first_met, tasks) = (Arc::default(), Tasks::new());
+        Ok(Self { config: config.clone(), spool, backlog, writer, first_met, tasks, abandoned, on_drop })
     }
 
     /// For one worker, to be asked for once by each.
@@ -80,9 +85,15 @@ impl Usage {
         self.writer.recorder()
     }
 
+    /// Networks that keys are used from, as this gateway meets them.
+    pub fn first_met(&self) -> Arc<FirstMet> {
+        Arc::clone(&self.first_met)
+    }
+
     /// Starts to bring the journal to the store, and to delete there what is past its retention.
     pub fn start(&self, store: &Store, runtime: &Handle) {
-        let flusher = Flusher::new(self.backlog.clone(), store.clone(), self.spool.id(), &self.config);
+        let first_met = Arc::clone(&self.first_met);
+        let flusher = Flusher::new(self.backlog.clone(), store.clone(), self.spool.id(), &self.config, first_met);
         self.run(runtime, flusher.run(self.tasks.clone()));
         self.run(runtime, upkeep::run(store.clone(), self.config.retention, self.tasks.clone()));
     }

@@ -26,7 +26,7 @@ const SECRET: &str = "bm90IGEgc2VjcmV0LCBtYWtlIHlvdXIgb3duIG9uZSE=";
 fn settings(receiver: SocketAddr) -> String {
     format!(
         "client_ip.trusted_proxies = [\"127.0.0.1\"]\n\
-         alerts.look_every = \"50ms\"\nalerts.outage_after = \"300ms\"\n\
+         alerts.look_every = \"50ms\"\nalerts.outage_after = \"300ms\"\nalerts.learn_networks = \"0s\"\n\
          [[alerts.webhooks]]\nurl = \"http://{receiver}/hooks/of-mine\"\nsecret = \"whsec_{SECRET}\"\n"
     )
 }

@@ -7,5 +7,6 @@ mod imports;
 mod key_changes;
 mod keys;
 mod leases;
+mod networks;
 pub(super) mod usage;
 mod usage_reports;

@@ -9,8 +9,7 @@ use crate::model::timestamp::Timestamp;
 use crate::model::usage_event::UsageEvent;
 use crate::store::testing::{NOW, Place, hold_on_every_store};
 use crate::store::{
-    AddressUsage, EndpointUsage, JournalPosition, KeyAddress, StatusUsage, Store, StoreError, UsageFilter, UsageRow, UsageStep,
-    UsageSums,
+    AddressUsage, EndpointUsage, JournalPosition, StatusUsage, Store, StoreError, UsageFilter, UsageRow, UsageStep, UsageSums,
 };
 
 hold_on_every_store!(
@@ -23,7 +22,6 @@ hold_on_every_store!(
     an_export_goes_on_within_one_millisecond_and_between_times_finer_than_that,
     a_write_does_not_wait_for_an_export_that_is_taken_slowly,
     an_export_ends_when_nobody_takes_it,
-    each_address_that_a_key_was_used_from_is_known_once_in_order,
 );
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -39,24 +37,6 @@ async fn write<'a>(store: &Store, rows: impl IntoIterator<Item = UsageEvent<'a>>
 
 fn event(seconds: u64, status: u16, response_micros: u64) -> UsageEvent<'static> {
     UsageEvent { status, response_micros, ..row("a", NOW.plus(Duration::from_secs(seconds))) }
-}
-
-async fn each_address_that_a_key_was_used_from_is_known_once_in_order(_place: Place, store: Store) {
-    let used = |key, seconds, address: Option<&str>| UsageEvent {
-        client_ip: address.map(|address| address.parse().unwrap()),
-        ..row(key, NOW.plus(Duration::from_secs(seconds)))
-    };
-    let early = UsageEvent { timestamp: NOW.minus(Duration::from_millis(1)), ..used("a", 0, Some("10.0.0.9")) };
-    let (first, second, other) = (Some("2001:db8::1"), Some("10.0.0.1"), Some("10.0.0.2"));
-    let late = used("a", 3600, Some("10.0.0.8"));
-    write(
-        &store,
-        [early, used("a", 1, first), used("a", 2, second), used("b", 3, other), used("a", 4, first), used("b", 5, None), late],
-    )
-    .await;
-    let expected = [("a", first), ("a", second), ("b", other)]
-        .map(|(key, address)| KeyAddress { key_id: key.into(), address: address.unwrap().parse().unwrap() });
-    assert_eq!(store.addresses_used(NOW, NOW.plus(HOUR)).await.unwrap(), expected);
 }
 
 async fn a_series_has_what_was_requested_in_each_step_of_utc(_place: Place, store: Store) {

@@ -15,7 +15,7 @@ use crate::store::migrations::{self, Migration, Recorded, is_recorded};
 use crate::store::{MigrationStatus, StoreError};
 
 /// In order. A new one is a pair of files and an entry here.
-static MIGRATIONS: [Migration; 4] = [
+static MIGRATIONS: [Migration; 5] = [
     Migration {
         version: 1,
         name: "api_keys",
@@ -39,6 +39,12 @@ static MIGRATIONS: [Migration; 4] = [
         name: "imported_keys",
         up: include_str!("../../../sql/postgres/0004_imported_keys.up.sql"),
         down: include_str!("../../../sql/postgres/0004_imported_keys.down.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "key_networks",
+        up: include_str!("../../../sql/postgres/0005_key_networks.up.sql"),
+        down: include_str!("../../../sql/postgres/0005_key_networks.down.sql"),
     },
 ];
 
@@ -196,12 +202,18 @@ mod tests {
         let store = postgres_store(&database.url());
         let nothing = store.migration_status().await.unwrap();
         assert_eq!((nothing.migrations[0].applied_at, nothing.api_keys), (None, None));
-        assert_eq!(store.migrate_up().await.unwrap(), ["api_keys", "rotated_at", "api_key_events", "imported_keys"]);
+        assert_eq!(
+            store.migrate_up().await.unwrap(),
+            ["api_keys", "rotated_at", "api_key_events", "imported_keys", "key_networks"]
+        );
         assert_eq!(store.migrate_up().await.unwrap(), [""; 0]);
         let status = store.migration_status().await.unwrap();
         assert!(status.migrations[0].applied_at.is_some());
         assert_eq!((status.api_keys, status.api_key_usage), (Some(0), Some(0)));
-        assert_eq!(store.migrate_down().await.unwrap(), ["imported_keys", "api_key_events", "rotated_at", "api_keys"]);
+        assert_eq!(
+            store.migrate_down().await.unwrap(),
+            ["key_networks", "imported_keys", "api_key_events", "rotated_at", "api_keys"]
+        );
         assert_eq!(store.migrate_down().await.unwrap(), [""; 0]);
         assert_eq!(store.migration_status().await.unwrap(), nothing);
         let left = "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace) \

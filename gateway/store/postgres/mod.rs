@@ -9,6 +9,7 @@ mod key_changes;
 mod keys;
 mod leases;
 mod migrate;
+mod networks;
 mod partitions;
 mod pool;
 mod record;

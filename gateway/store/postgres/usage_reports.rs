@@ -14,8 +14,8 @@ use super::values::{count, instant, timestamp};
 use crate::model::timestamp::Timestamp;
 use crate::store::StoreError;
 use crate::store::usage_reports::{
-    ALL_TIME, AddressUsage, EndpointUsage, KeyAddress, ROWS_OF_A_PAGE, StatusUsage, UsageBreakdown, UsageFilter, UsageRow,
-    UsageStep, UsageSums,
+    ALL_TIME, AddressUsage, EndpointUsage, ROWS_OF_A_PAGE, StatusUsage, UsageBreakdown, UsageFilter, UsageRow, UsageStep,
+    UsageSums,
 };
 
 impl PostgresStore {
@@ -27,14 +27,6 @@ impl PostgresStore {
     pub async fn usage_breakdown(&self, filter: &UsageFilter, most: usize) -> Result<UsageBreakdown, StoreError> {
         let filter = Filter::of(filter);
         self.report(async |client| filter.breakdown(client, most).await).await
-    }
-
-    pub async fn addresses_used(&self, since: Timestamp, until: Timestamp) -> Result<Vec<KeyAddress>, StoreError> {
-        let (since, until) = (instant(since), instant(until));
-        let sql = "SELECT api_key_id, host(client_ip) FROM api_key_usage WHERE timestamp >= $1 AND timestamp < $2
-                   AND client_ip IS NOT NULL GROUP BY 1, 2 ORDER BY min(timestamp)";
-        let rows = self.report(async |client| Ok(client.query(sql, &[&since, &until]).await?)).await?;
-        Ok(rows.iter().filter_map(|row| KeyAddress::of_columns(row.get(0), row.get(1))).collect())
     }
 
     pub async fn export_usage(&self, filter: &UsageFilter, pages: mpsc::Sender<Vec<UsageRow>>) -> Result<(), StoreError> {

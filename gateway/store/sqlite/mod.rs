@@ -11,6 +11,7 @@ mod key_changes;
 mod keys;
 pub(crate) mod leases;
 mod migrate;
+mod networks;
 mod record;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -13,8 +13,8 @@ use super::connections::SqliteStore;
 use crate::model::timestamp::Timestamp;
 use crate::store::StoreError;
 use crate::store::usage_reports::{
-    ALL_TIME, AddressUsage, EndpointUsage, KeyAddress, ROWS_OF_A_PAGE, StatusUsage, UsageBreakdown, UsageFilter, UsageRow,
-    UsageStep, UsageSums,
+    ALL_TIME, AddressUsage, EndpointUsage, ROWS_OF_A_PAGE, StatusUsage, UsageBreakdown, UsageFilter, UsageRow, UsageStep,
+    UsageSums,
 };
 
 impl SqliteStore {
@@ -26,17 +26,6 @@ impl SqliteStore {
     pub async fn usage_breakdown(&self, filter: &UsageFilter, most: usize) -> Result<UsageBreakdown, StoreError> {
         let filter = Filter::of(filter);
         self.report(move |connection| filter.breakdown(connection, most)).await
-    }
-
-    pub async fn addresses_used(&self, since: Timestamp, until: Timestamp) -> Result<Vec<KeyAddress>, StoreError> {
-        let (since, until) = (since.to_sql_text(), until.to_sql_text());
-        let sql = "SELECT api_key_id, client_ip FROM api_key_usage WHERE timestamp >= ?1 AND timestamp < ?2
-                   AND client_ip IS NOT NULL GROUP BY 1, 2 ORDER BY min(timestamp)";
-        let rows = self.report(move |connection| {
-            let columns = |row: &Row<'_>| Ok(KeyAddress::of_columns(row.get(0)?, &row.get::<_, String>(1)?));
-            connection.prepare(sql)?.query_map([&since, &until], columns)?.collect::<rusqlite::Result<Vec<_>>>()
-        });
-        Ok(rows.await?.into_iter().flatten().collect())
     }
 
     pub async fn export_usage(&self, filter: &UsageFilter, pages: mpsc::Sender<Vec<UsageRow>>) -> Result<(), StoreError> {

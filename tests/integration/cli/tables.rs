@@ -9,7 +9,13 @@ fn migrations_are_listed_with_their_time_and_the_rows_are_counted() {
     let place = Place::new();
     let before = place.answer(&["migrate", "status"]);
     let missing = |version, name| json!({"version": version, "name": name, "applied": false, "applied_at": null});
-    let all = [missing(1, "api_keys"), missing(2, "rotated_at"), missing(3, "api_key_events"), missing(4, "imported_keys")];
+    let all = [
+        missing(1, "api_keys"),
+        missing(2, "rotated_at"),
+        missing(3, "api_key_events"),
+        missing(4, "imported_keys"),
+        missing(5, "key_networks"),
+    ];
     assert_eq!(before, json!({"migrations": all, "api_keys": null, "api_key_usage": null}));
 
     place.answer(&["migrate", "up"]);
@@ -27,7 +33,7 @@ fn tables_are_made_once() {
     let place = Place::new();
     assert_eq!(
         place.answer(&["migrate", "up"]),
-        json!({"applied": ["api_keys", "rotated_at", "api_key_events", "imported_keys"]})
+        json!({"applied": ["api_keys", "rotated_at", "api_key_events", "imported_keys", "key_networks"]})
     );
     assert_eq!(place.answer(&["migrate", "up"]), json!({"applied": []}));
 }
@@ -40,7 +46,7 @@ fn nothing_is_dropped_before_somebody_said_yes() {
     assert_eq!(place.answer(&["keys", "list"]).as_array().unwrap().len(), 1);
     assert_eq!(
         place.answer(&["migrate", "down", "--yes"]),
-        json!({"taken_back": ["imported_keys", "api_key_events", "rotated_at", "api_keys"]})
+        json!({"taken_back": ["key_networks", "imported_keys", "api_key_events", "rotated_at", "api_keys"]})
     );
     assert_eq!(place.answer(&["migrate", "down", "--yes"]), json!({"taken_back": []}));
     assert_eq!(place.answer(&["migrate", "status"])["api_keys"], Value::Null);

@@ -1,0 +1,2 @@
+DROP TABLE api_key_networks;
+DELETE FROM api_key_migrations WHERE version = 5;
