@@ -197,7 +197,7 @@ def revoke(browser, key_id):
     sees(browser, "#sure[open]")
     asked = browser.text("#sure-title")
     browser.click("#sure-yes")
-    browser.until("it is revoked", f"return {rows}.find(row => row.dataset.key === arguments[0]).innerText.includes('inactive')", key_id)
+    browser.until("it is revoked", f"return {rows}.find(row => row.dataset.key === arguments[0]).innerText.includes('revoked')", key_id)
     return asked
 
 

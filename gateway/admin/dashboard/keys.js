@@ -68,10 +68,10 @@ function list() {
 
 function row(key) {
   const expired = key.expires_at !== null && instant(key.expires_at) <= new Date();
-  const works = key.is_active && !expired;
-  const state = element("span", { class: works ? "badge good" : "badge" }, works ? "active" : expired ? "expired" : "inactive");
+  const standing = key.revoked_at ? "revoked" : !key.is_active ? "disabled" : expired ? "expired" : "active";
+  const state = element("span", { class: standing === "active" ? "badge good" : "badge" }, standing);
   const limit = key.rate_limit_per_hour === null ? "no limit" : `${key.rate_limit_per_hour.toLocaleString("en")} per hour`;
-  const facts = [key.user_id, key.environment, limit, key.expires_at ? `until ${time(key.expires_at)}` : "for good", `last used ${time(key.last_used_at, "never")}`];
+  const facts = [key.user_id, key.environment, limit, key.expires_at ? `until ${time(key.expires_at)}` : "for good", key.awaits_first_use ? "awaits its first use" : `last used ${time(key.last_used_at, "never")}`];
   const limits = [...key.allowed_ips.map((network) => `from ${network}`), ...key.scopes.map((scope) => `may ${scope}`)].join(", ");
   const action = (name, act) => {
     const start = () => {
@@ -80,16 +80,18 @@ function row(key) {
     };
     return element("button", { type: "button", class: "quiet small", "aria-label": `${name} ${key.name}`, "data-action": name, onclick: start }, name);
   };
+  // None of a key that was revoked: that is for good.
+  const changes = [
+    action("Edit", () => edit(key)),
+    action("Rotate", () => sure(`Rotate ${key.name}?`, "It gets a new secret; the one before works for 24 hours more.", "Rotate", () => rotate(key))),
+    action("Revoke", () => sure(`Revoke ${key.name}?`, "Every secret of it ends on every gateway, for good.", "Revoke", () => revoke(key))),
+  ];
   return element("article", { class: "row", "data-key": key.key_id },
     element("div", {},
       element("h3", {}, key.name, state),
       element("p", {}, element("code", {}, `${key.key_prefix}…`), ` · ${facts.join(" · ")}`),
       limits ? element("p", {}, limits) : null),
-    element("div", { class: "actions" },
-      action("Usage", () => usage.detail(key)),
-      action("Edit", () => edit(key)),
-      action("Rotate", () => sure(`Rotate ${key.name}?`, "It gets a new secret; the one before works for 24 hours more.", "Rotate", () => rotate(key))),
-      action("Revoke", () => sure(`Revoke ${key.name}?`, "Every secret of it ends on every gateway, for good.", "Revoke", () => revoke(key)))));
+    element("div", { class: "actions" }, action("Usage", () => usage.detail(key)), ...(key.revoked_at ? [] : changes)));
 }
 
 function edit(key) {
