@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::model::audit_event::Seal;
@@ -15,6 +16,8 @@ use crate::store::{Link, Store, StoreError};
 const PAGE: usize = 1_000;
 /// Breaks that are told; the rest is counted.
 const MOST_TOLD: usize = 100;
+/// Between two looks without a change.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// Until a store that could not be asked is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -27,10 +30,10 @@ pub async fn seal(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Does so after each change, for ever.
+/// Does so after each change, for ever; and now and then, for somebody who was at it and did not come to an end.
 pub async fn keep_sealed(store: &Store, mut changes: watch::Receiver<()>) {
     let mut told = String::new();
-    while changes.changed().await.is_ok() {
+    while !matches!(timeout(LOOK_EVERY, changes.changed()).await, Ok(Err(_))) {
         while let Err(error) = seal(store).await {
             if error.to_string() != told {
                 tracing::warn!(%error, "changes of keys wait for their place in the chain of events");

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use failure::BadUsage;
 use tools::Tools;
 
 pub fn main() -> ExitCode {
@@ -129,16 +130,26 @@ enum Command {
     Schema,
 }
 
+impl Command {
+    /// Through the admin API of a gateway.
+    fn works_elsewhere(&self) -> bool {
+        matches!(self, Self::Keys(_) | Self::Limits(_) | Self::Usage(_) | Self::Explain(_) | Self::Audit(_))
+    }
+}
+
 impl CommandLine {
     fn run(self) -> anyhow::Result<()> {
         let common = &self.common;
+        if common.endpoint.is_some() && !self.command.works_elsewhere() {
+            return Err(
+                BadUsage("--endpoint is for keys, limits, usage, explain and audit; this works here alone".to_owned()).into()
+            );
+        }
         match self.command {
             Command::Serve => serve::run(common),
             Command::Check => check::run(common),
             Command::Demo => demo::run(common),
-            Command::Migrate(command) => {
-                Tools::on_store(common, "migrate")?.run(async |tools| migrate::run(command, tools).await)
-            }
+            Command::Migrate(command) => Tools::on_store(common)?.run(async |tools| migrate::run(command, tools).await),
             Command::Keys(command) => Tools::open(common)?.run(async |tools| keys::run(command, tools).await),
             Command::Limits(command) => Tools::open(common)?.run(async |tools| limits::run(command, tools).await),
             Command::Usage(command) => Tools::open(common)?.run(async |tools| usage::run(command, tools).await),
@@ -147,7 +158,7 @@ impl CommandLine {
             Command::Completions(args) => completions::run(&args, common),
             Command::Man(args) => man::run(&args, common),
             Command::Schema => schema::run(common),
-            Command::Cleanup(args) => Tools::on_store(common, "cleanup")?.run(async |tools| cleanup::run(&args, tools).await),
+            Command::Cleanup(args) => Tools::on_store(common)?.run(async |tools| cleanup::run(&args, tools).await),
         }
     }
 }

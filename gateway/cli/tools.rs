@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Common;
 use super::backend::{ApiBackend, Backend, StoreBackend};
-use super::failure::{Advice, BadUsage};
+use super::failure::Advice;
 use super::output::Output;
 use crate::config::{self, Config};
 use crate::model::audit_event::{Actor, Via};
@@ -34,14 +34,8 @@ impl Tools {
     }
 
     /// For a command that works on the store alone: what the environment says of an endpoint is for other commands.
-    ///
-    /// # Errors
-    /// When it is given one all the same.
-    pub fn on_store(common: &Common, command: &str) -> anyhow::Result<Self> {
-        match common.endpoint {
-            Some(_) => Err(BadUsage(format!("{command} works on the store itself and takes no --endpoint")).into()),
-            None => Self::assemble(common, None),
-        }
+    pub fn on_store(common: &Common) -> anyhow::Result<Self> {
+        Self::assemble(common, None)
     }
 
     fn assemble(common: &Common, endpoint: Option<String>) -> anyhow::Result<Self> {

@@ -170,7 +170,8 @@ questions! {
 
 // What was changed of keys, and by whom
 questions! {
-    /// Puts events that are not in the chain yet at its end, some at once. Returns their seals: none, when all are there.
+    /// Puts events that are not in the chain yet at its end, some at once. Returns their seals: none, when all are there or somebody
+    /// else is at it, who has to ask again until none is left.
     seal_events() -> Vec<Seal>;
     /// The newest first.
     list_events(filter: &EventFilter) -> Vec<ListedEvent>;

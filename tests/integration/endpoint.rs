@@ -130,7 +130,10 @@ fn what_is_wrong_is_told_as_it_is_on_the_store() {
     refused(&["keys", "list", "--endpoint", &traffic], &["not as the admin API", "admin listener"]);
     refused(&["keys", "list", "--endpoint", "http://127.0.0.1:1"], &["cannot be reached", "HOKUSAI_API_ENDPOINT"]);
     assert_eq!(refused(&["keys", "list", "--endpoint", "127.0.0.1:8081"], &["is no URL"]), Some(2));
-    assert_eq!(refused(&["migrate", "status", "--endpoint", &traffic], &["takes no --endpoint"]), Some(2));
+    for command in [&["migrate", "status"][..], &["cleanup"], &["check"], &["schema"], &["serve"]] {
+        let command = [command, &["--endpoint", &traffic]].concat();
+        assert_eq!(refused(&command, &["--endpoint is for keys"]), Some(2), "{command:?}");
+    }
     assert_eq!(
         refused(&["keys", "rotate", "--due", "1d", "--dry-run", "--endpoint", &traffic], &["on the store itself"]),
         Some(2)

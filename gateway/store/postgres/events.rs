@@ -1,7 +1,7 @@
 //! Who changed what: noted by the triggers of `sql/postgres/`, with the name that the change's transaction gives.
 //!
 //! What must stay true here: whoever writes the end of the chain holds a lock from before they read it until it is committed, so
-//! that it never forks. Only this waits for that lock, and no change of a key.
+//! that it never forks. Nobody waits for that lock: who holds it looks again before they are done.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -17,7 +17,7 @@ use crate::store::StoreError;
 use crate::store::events::{self, EventFilter, Link, ListedEvent, SEALED_AT_ONCE, shown};
 
 /// The number means nothing to anybody else.
-const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(7305808870)";
+const ONE_AT_A_TIME: &str = "SELECT pg_try_advisory_xact_lock(7305808870)";
 
 /// What [`event`] and [`seal`] read.
 const COLUMNS: &str = "e.event_id, e.at, e.action, e.key_id, e.actor, e.via, e.origin, e.database_role, e.before, e.after, \
@@ -32,7 +32,9 @@ impl PostgresStore {
             return Ok(Vec::new());
         }
         self.change(async |transaction| {
-            transaction.execute(ONE_AT_A_TIME, &[]).await?;
+            if !transaction.query_one(ONE_AT_A_TIME, &[]).await?.get::<_, bool>(0) {
+                return Ok(Vec::new());
+            }
             let last = "SELECT position, event_id AS sealed_id, hash FROM api_key_event_seals ORDER BY position DESC LIMIT 1";
             let last = transaction.query_opt(last, &[]).await?;
             let sql = format!(
