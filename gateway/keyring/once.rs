@@ -55,10 +55,9 @@ pub async fn create(
         true => Ok(Done { answer: CreatedKey { key, record: found.record }, is_repeated: true }),
         false => Err(KeyringError::UsedBefore),
     };
-    if let Some(found) = find(store, keys()).await? {
+    if let Some(found) = find_or_refuse(store, keys, now).await? {
         return repeated(found);
     }
-    refuse_ended(store, keys(), now).await?;
     let [key, _] = keys();
     match insert(store, key, &new, now).await {
         Ok(answer) => Ok(Done { answer, is_repeated: false }),
@@ -85,10 +84,9 @@ pub async fn rotate(
 ) -> Result<Done<RotatedKey>, KeyringError> {
     let environment = show(store, key_id).await?.environment;
     let keys = || [&request.today, &request.yesterday].map(|seed| ApiKey::derive(prefix, environment, seed));
-    if let Some(found) = find(store, keys()).await? {
+    if let Some(found) = find_or_refuse(store, keys, now).await? {
         return rotated_before(store, key_id, found).await;
     }
-    refuse_ended(store, keys(), now).await?;
     let [key, _] = keys();
     match replace(store, key_id, key, grace, now).await {
         Ok(answer) => Ok(Done { answer, is_repeated: false }),
@@ -123,14 +121,21 @@ async fn find(store: &Store, keys: [ApiKey; 2]) -> Result<Option<(ApiKey, FoundK
     Ok(None)
 }
 
-/// One that was rotated out, perhaps because others knew it.
-async fn refuse_ended(store: &Store, keys: [ApiKey; 2], now: Timestamp) -> Result<(), KeyringError> {
-    for key in keys {
-        if store.was_a_secret(key.hash(), now.minus(3 * DAY)).await? {
-            return Err(KeyringError::UsedBefore);
-        }
+/// What is there of an earlier request; a secret that was rotated out, perhaps because others knew it, is refused.
+async fn find_or_refuse(
+    store: &Store,
+    keys: impl Fn() -> [ApiKey; 2],
+    now: Timestamp,
+) -> Result<Option<(ApiKey, FoundKey)>, KeyringError> {
+    // Asked before: what somebody makes in between is found then, and not taken for one that has ended.
+    let mut was_there = false;
+    for key in keys() {
+        was_there |= store.was_a_secret(key.hash(), now.minus(3 * DAY)).await?;
     }
-    Ok(())
+    match find(store, keys()).await? {
+        None if was_there => Err(KeyringError::UsedBefore),
+        found => Ok(found),
+    }
 }
 
 fn is_as_wanted(record: &KeyRecord, new: &NewKey) -> bool {
