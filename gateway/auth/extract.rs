@@ -68,11 +68,6 @@ pub fn find<'a>(headers: &'a HeaderMap, query: Option<&'a str>, accept: Accept, 
     found.map_or(Presented::Nothing, |key| Presented::one(key, prefix))
 }
 
-/// The credential itself, of a request in which [`find`] has found one.
-pub fn first(headers: &HeaderMap, accept: Accept) -> Option<Cow<'_, [u8]>> {
-    authorizations(headers, accept).chain(x_api_keys(headers, accept)).next()
-}
-
 /// Whether this line of a request holds a key, and is not to be forwarded. `accept` is empty for a route that asks for none.
 pub fn is_key(name: &HeaderName, value: &HeaderValue, accept: Accept, prefix: &str) -> bool {
     let value = value.as_bytes();

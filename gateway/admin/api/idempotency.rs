@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use super::Api;
 use super::caller::SOURCES;
 use super::problem::Problem;
-use crate::auth::extract;
+use crate::auth::extract::{self, Presented};
 use crate::clock;
 use crate::keyring::once::Request;
 
@@ -23,7 +23,7 @@ pub struct Idempotency(pub Option<Request>);
 impl FromRequestParts<Arc<Api>> for Idempotency {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Api>) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
         let mut lines = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
         let (Some(line), another) = (lines.next(), lines.next()) else { return Ok(Self(None)) };
         // A string of structured fields (RFC 8941) has quotes, and many clients leave them out.
@@ -33,9 +33,12 @@ impl FromRequestParts<Arc<Api>> for Idempotency {
                 "Idempotency-Key: one is needed, of 16 to 255 visible characters, as a UUID".to_owned(),
             ));
         }
-        let credential = extract::first(&parts.headers, SOURCES).ok_or(Problem::MissingCredential)?;
+        let prefix = &api.config.load().keys.prefix;
+        let Presented::One { credential, .. } = extract::find(&parts.headers, None, SOURCES, prefix) else {
+            return Err(Problem::MissingCredential);
+        };
         let path = parts.uri.path().as_bytes();
-        Ok(Self(Some(Request::new(&credential, [path, name.as_bytes()], clock::now()))))
+        Ok(Self(Some(Request::new(credential.expose(), [path, name.as_bytes()], clock::now()))))
     }
 }
 
