@@ -9,7 +9,6 @@ use tracing::info;
 
 use super::output::counted;
 use super::tools::Tools;
-use crate::audit;
 use crate::clock;
 use crate::model::timestamp::Timestamp;
 use crate::store::{Store, StoreError};
@@ -31,12 +30,14 @@ pub struct CleanupArgs {
 
 pub async fn run(args: &CleanupArgs, tools: &Tools) -> anyhow::Result<()> {
     let now = clock::now();
-    let keys_deactivated = tools.store.deactivate_expired(now).await?;
-    audit::seal(&tools.store).await?;
+    let backend = tools.backend.store("cleanup")?;
+    let store = &backend.store;
+    let keys_deactivated = store.deactivate_expired(now).await?;
+    backend.seal_events().await;
     // Gateways that do not own the tables leave the partitions of the days to come to whoever does.
-    tools.store.make_room_for_usage(now).await?;
+    store.make_room_for_usage(now).await?;
     let age = args.usage_older_than.unwrap_or(tools.config.usage.retention);
-    let usage_deleted = delete_usage(&tools.store, now.minus(age)).await?;
+    let usage_deleted = delete_usage(store, now.minus(age)).await?;
     info!(keys_deactivated, usage_deleted, "cleaned up");
     let done = Cleaned { keys_deactivated, usage_deleted };
     tools.output.print(&done, || {

@@ -8,10 +8,10 @@ use serde::Serialize;
 use tracing::info;
 
 use super::failure::BadUsage;
-use super::output::{self, counted};
+use super::output::{self, Output, counted};
 use super::tools::Tools;
 use crate::model::timestamp::Timestamp;
-use crate::store::{MigrationState, MigrationStatus};
+use crate::store::{MigrationState, MigrationStatus, Store};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -28,34 +28,35 @@ pub enum Command {
 }
 
 pub async fn run(command: Command, tools: &Tools) -> anyhow::Result<()> {
+    let store = &tools.backend.store("migrate")?.store;
     match command {
-        Command::Up => up(tools).await,
-        Command::Status => status(tools).await,
-        Command::Down { yes } => down(yes, tools).await,
+        Command::Up => up(store, tools.output).await,
+        Command::Status => status(store, tools.output).await,
+        Command::Down { yes } => down(yes, store, tools.output).await,
     }
 }
 
-async fn up(tools: &Tools) -> anyhow::Result<()> {
-    let applied = tools.store.migrate_up().await?;
+async fn up(store: &Store, output: Output) -> anyhow::Result<()> {
+    let applied = store.migrate_up().await?;
     info!(?applied, "migrated up");
-    tools.output.print(&Applied { applied: &applied }, || match applied.is_empty() {
+    output.print(&Applied { applied: &applied }, || match applied.is_empty() {
         true => "Nothing to do: the tables are up to date.".to_owned(),
         false => format!("Applied: {}.", applied.join(", ")),
     })
 }
 
-async fn status(tools: &Tools) -> anyhow::Result<()> {
-    let status = tools.store.migration_status().await?;
-    tools.output.print(&Status::of(&status), || in_words(&status))
+async fn status(store: &Store, output: Output) -> anyhow::Result<()> {
+    let status = store.migration_status().await?;
+    output.print(&Status::of(&status), || in_words(&status))
 }
 
-async fn down(yes: bool, tools: &Tools) -> anyhow::Result<()> {
+async fn down(yes: bool, store: &Store, output: Output) -> anyhow::Result<()> {
     if !yes {
-        ask(&tools.store.migration_status().await?)?;
+        ask(&store.migration_status().await?)?;
     }
-    let taken_back = tools.store.migrate_down().await?;
+    let taken_back = store.migrate_down().await?;
     info!(?taken_back, "migrated down");
-    tools.output.print(&TakenBack { taken_back: &taken_back }, || match taken_back.is_empty() {
+    output.print(&TakenBack { taken_back: &taken_back }, || match taken_back.is_empty() {
         true => "Nothing to do: there are no tables.".to_owned(),
         false => format!("Taken back: {}.", taken_back.join(", ")),
     })

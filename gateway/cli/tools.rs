@@ -17,9 +17,6 @@ const DEFAULT_PATHS: [&str; 2] = ["gateway.toml", "/etc/hokusai-gateway/gateway.
 
 pub struct Tools {
     pub config: Arc<Config>,
-    /// For commands that work on it alone.
-    pub store: Store,
-    /// For those that can do their work elsewhere too.
     pub backend: Backend,
     pub output: Output,
     _logging: Logging,
@@ -45,12 +42,12 @@ impl Tools {
         };
         let config = Arc::new(config);
         let logging = Logging::start(&config.log, Console::Quiet, common.log_file.as_deref())?;
-        let store = Store::open(&config.store).acting_as(operator());
+        let store = || Store::open(&config.store).acting_as(operator());
         let backend = match endpoint {
             Some(endpoint) => Backend::Api(Box::new(ApiBackend::new(&endpoint, credential())?)),
-            None => Backend::Store(Box::new(StoreBackend { config: Arc::clone(&config), store: store.clone() })),
+            None => Backend::Store(Box::new(StoreBackend { config: Arc::clone(&config), store: store() })),
         };
-        Ok(Self { config, store, backend, output: Output::new(common.json), _logging: logging })
+        Ok(Self { config, backend, output: Output::new(common.json), _logging: logging })
     }
 
     pub fn run(&self, command: impl AsyncFnOnce(&Self) -> anyhow::Result<()>) -> anyhow::Result<()> {

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::keyring::import::{Defaults, Import, Plan};
 use crate::model::ids::UserId;
 use crate::reports::rows::RowFormat;
+use crate::store::Store;
 
 pub const NOTES: &str = "\
 A key is one of `key` (its text), `key_hash` (SHA-256 in hex, or a bcrypt hash)
@@ -66,7 +67,7 @@ pub async fn run(args: ImportArgs, tools: &Tools) -> anyhow::Result<()> {
     checking.finish_and_clear();
     let mut told = Told::of(&plan, args.dry_run);
     if plan.faults.is_empty() && !args.dry_run {
-        let written = write(plan, tools).await;
+        let written = write(plan, &backend.store).await;
         backend.seal_events().await;
         told.written(written?);
         info!(imported = told.imported, already_there = told.already_there, "keys imported");
@@ -85,9 +86,9 @@ impl ImportArgs {
 }
 
 /// Returns how many were still new.
-async fn write(plan: Plan, tools: &Tools) -> anyhow::Result<usize> {
+async fn write(plan: Plan, store: &Store) -> anyhow::Result<usize> {
     let writing = bar("importing keys", plan.new.len());
-    let written = plan.write(&tools.store, |keys| writing.inc(keys as u64)).await;
+    let written = plan.write(store, |keys| writing.inc(keys as u64)).await;
     let done = writing.position();
     writing.finish_and_clear();
     written.with_context(|| format!("{done} keys are imported; import the same file again for the others"))

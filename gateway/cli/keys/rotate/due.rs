@@ -14,6 +14,7 @@ use tracing::info;
 
 use super::Shown;
 use super::delivery::Delivery;
+use crate::cli::backend::StoreBackend;
 use crate::cli::failure::Advice;
 use crate::cli::output;
 use crate::cli::tools::{self, Tools};
@@ -52,17 +53,17 @@ pub struct DueArgs {
 /// `age` is what `--due` says.
 pub async fn run(args: &DueArgs, age: Duration, grace: Duration, tools: &Tools) -> anyhow::Result<()> {
     let backend = tools.backend.store("keys rotate --due")?;
-    backend.tables().await?;
+    let store = backend.tables().await?;
     // Looked at in a dry run too, and before anything is rotated.
     let delivery = Delivery::open(args.deliver_to.as_deref(), args.deliver_command.as_deref())?;
     let now = clock::now();
     let secret_before = now.minus(age);
     let due = KeyFilter { user_id: args.user(), good_at: Some(now), secret_before: Some(secret_before), ..KeyFilter::default() };
-    let listing = keyring::list(&tools.store, &due).await?;
+    let listing = keyring::list(store, &due).await?;
     let mut handled = Vec::new();
     for record in listing.keys {
         handled.extend(match &delivery {
-            Some(delivery) if !args.dry_run => Rotation { delivery, secret_before, grace, tools }.of(record).await,
+            Some(delivery) if !args.dry_run => Rotation { delivery, secret_before, grace, backend }.of(record).await,
             _ => Some(Handled { record, outcome: Outcome::Due }),
         });
     }
@@ -84,7 +85,7 @@ struct Rotation<'a> {
     delivery: &'a Delivery,
     secret_before: Timestamp,
     grace: Duration,
-    tools: &'a Tools,
+    backend: &'a StoreBackend,
 }
 
 impl Rotation<'_> {
@@ -105,7 +106,7 @@ impl Rotation<'_> {
     }
 
     async fn hand_over(&self, record: &KeyRecord) -> anyhow::Result<Option<RotatedKey>> {
-        let Tools { store, config, .. } = self.tools;
+        let StoreBackend { store, config } = self.backend;
         let now = clock::now();
         let offer = handover::offer(store, &config.keys.prefix, record, self.secret_before, self.grace, now);
         let Some(offered) = offer.await? else { return Ok(None) };
