@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::{CreatedKey, KeyringError, NewKey, RotatedKey, check, insert, replace, show};
-use crate::model::api_key::ApiKey;
+use crate::model::api_key::{ApiKey, Environment};
 use crate::model::ids::KeyId;
 use crate::model::key_record::{FoundKey, KeyRecord};
 use crate::model::seed::Seed;
@@ -30,6 +30,11 @@ impl Request {
         let seed = |day: u64| Seed::of(credential, &[b"once", parts[0], parts[1], &day.to_be_bytes()]);
         Self { today: seed(day), yesterday: seed(day.saturating_sub(1)) }
     }
+
+    /// Those that it makes: today's, and what it made yesterday.
+    fn keys(&self, prefix: &str, environment: Environment) -> impl Fn() -> [ApiKey; 2] {
+        move || [&self.today, &self.yesterday].map(|seed| ApiKey::derive(prefix, environment, seed))
+    }
 }
 
 /// What came of it, and whether that was before.
@@ -50,23 +55,14 @@ pub async fn create(
     now: Timestamp,
 ) -> Result<Done<CreatedKey>, KeyringError> {
     check(&new, now)?;
-    let keys = || [&request.today, &request.yesterday].map(|seed| ApiKey::derive(prefix, new.environment, seed));
-    let repeated = |(key, found): (ApiKey, FoundKey)| match is_as_wanted(&found.record, &new) {
-        true => Ok(Done { answer: CreatedKey { key, record: found.record }, is_repeated: true }),
-        false => Err(KeyringError::UsedBefore),
-    };
-    if let Some(found) = find_or_refuse(store, keys, now).await? {
-        return repeated(found);
-    }
-    let [key, _] = keys();
-    match insert(store, key, &new, now).await {
-        Ok(answer) => Ok(Done { answer, is_repeated: false }),
-        // Somebody was quicker with the same.
-        Err(KeyringError::Store(refusal @ StoreError::Refused(_))) => match find(store, keys()).await? {
-            Some(found) => repeated(found),
-            None => Err(refusal.into()),
-        },
-        Err(error) => Err(error),
+    let keys = request.keys(prefix, new.environment);
+    let [today, _] = keys();
+    match once(store, keys, now, insert(store, today, &new, now)).await? {
+        Outcome::New(answer) => Ok(Done { answer, is_repeated: false }),
+        Outcome::There(key, found) if is_as_wanted(&found.record, &new) => {
+            Ok(Done { answer: CreatedKey { key, record: found.record }, is_repeated: true })
+        }
+        Outcome::There(..) => Err(KeyringError::UsedBefore),
     }
 }
 
@@ -82,34 +78,43 @@ pub async fn rotate(
     request: &Request,
     now: Timestamp,
 ) -> Result<Done<RotatedKey>, KeyringError> {
-    let environment = show(store, key_id).await?.environment;
-    let keys = || [&request.today, &request.yesterday].map(|seed| ApiKey::derive(prefix, environment, seed));
-    if let Some(found) = find_or_refuse(store, keys, now).await? {
-        return rotated_before(store, key_id, found).await;
-    }
-    let [key, _] = keys();
-    match replace(store, key_id, key, grace, now).await {
-        Ok(answer) => Ok(Done { answer, is_repeated: false }),
-        // Somebody was quicker with the same.
-        Err(KeyringError::Store(refusal @ StoreError::Refused(_))) => match find(store, keys()).await? {
-            Some(found) => rotated_before(store, key_id, found).await,
-            None => Err(refusal.into()),
-        },
-        Err(error) => Err(error),
+    let keys = request.keys(prefix, show(store, key_id).await?.environment);
+    let [today, _] = keys();
+    match once(store, keys, now, replace(store, key_id, today, grace, now)).await? {
+        Outcome::New(answer) => Ok(Done { answer, is_repeated: false }),
+        // It is the current one.
+        Outcome::There(key, found) if found.record.key_id == *key_id && found.secret_expires_at.is_none() => {
+            let previous_valid_until = store.previous_valid_until(key_id).await?;
+            Ok(Done { answer: RotatedKey { key, record: found.record, previous_valid_until }, is_repeated: true })
+        }
+        Outcome::There(..) => Err(KeyringError::UsedBefore),
     }
 }
 
-async fn rotated_before(
+enum Outcome<T> {
+    New(T),
+    /// This request, or another, was there before.
+    There(ApiKey, Box<FoundKey>),
+}
+
+/// Does it, unless a key of this request is there.
+async fn once<T>(
     store: &Store,
-    key_id: &KeyId,
-    (key, found): (ApiKey, FoundKey),
-) -> Result<Done<RotatedKey>, KeyringError> {
-    let is_current = found.record.key_id == *key_id && found.secret_expires_at.is_none();
-    if !is_current {
-        return Err(KeyringError::UsedBefore);
+    keys: impl Fn() -> [ApiKey; 2],
+    now: Timestamp,
+    act: impl Future<Output = Result<T, KeyringError>>,
+) -> Result<Outcome<T>, KeyringError> {
+    if let Some((key, found)) = find_or_refuse(store, &keys, now).await? {
+        return Ok(Outcome::There(key, Box::new(found)));
     }
-    let previous_valid_until = store.previous_valid_until(key_id).await?;
-    Ok(Done { answer: RotatedKey { key, record: found.record, previous_valid_until }, is_repeated: true })
+    let refusal = match act.await {
+        Ok(answer) => return Ok(Outcome::New(answer)),
+        Err(refusal) => refusal,
+    };
+    // Somebody may have been quicker with the same, which is then in the way of itself.
+    let may_be_there = matches!(refusal, KeyringError::Store(StoreError::Refused(_)) | KeyringError::TooMuchTogether(_));
+    let found = if may_be_there { find(store, keys()).await? } else { None };
+    found.map(|(key, found)| Outcome::There(key, Box::new(found))).ok_or(refusal)
 }
 
 async fn find(store: &Store, keys: [ApiKey; 2]) -> Result<Option<(ApiKey, FoundKey)>, StoreError> {
@@ -153,7 +158,6 @@ fn is_as_wanted(record: &KeyRecord, new: &NewKey) -> bool {
 mod tests {
     use super::*;
     use crate::model::address::IpNetSet;
-    use crate::model::api_key::Environment;
     use crate::store::KeyFilter;
     use crate::store::testing::{NOW, Place, hold_on_every_store};
 
@@ -161,6 +165,7 @@ mod tests {
         a_repeated_request_makes_one_key_and_is_told_the_same_secret,
         another_credential_another_name_or_two_days_later_is_another_request,
         two_at_once_make_one_key,
+        two_at_once_are_told_the_same_where_there_is_room_for_one,
         the_same_name_for_something_else_is_refused,
         a_repeated_rotation_rotates_once,
         a_secret_that_has_ended_is_not_made_again,
@@ -217,6 +222,18 @@ mod tests {
         let (one, two) = tokio::join!(made(&store, "token", "a name", NOW), made(&other, "token", "a name", NOW));
         assert_eq!((one.0, count(&store).await), (two.0, 1));
         assert_ne!(one.1, two.1);
+    }
+
+    /// What the first has made is no reason to refuse the second.
+    async fn two_at_once_are_told_the_same_where_there_is_room_for_one(place: Place, store: Store) {
+        let other = place.store();
+        let room_for_one = || NewKey { most_together: Some(10), ..wanted("n") };
+        let secret = async |store: &Store| {
+            let done = create(store, "hk", room_for_one(), &request("token", "a name", NOW), NOW).await.unwrap();
+            done.answer.key.expose().to_owned()
+        };
+        let (one, two) = tokio::join!(secret(&store), secret(&other));
+        assert_eq!((one, count(&store).await), (two, 1));
     }
 
     async fn the_same_name_for_something_else_is_refused(_: Place, store: Store) {
