@@ -106,7 +106,7 @@ impl App {
 
         let metrics = Arc::<Metrics>::default();
         let spool = Arc::new(Spool::open(&config.usage.spool)?);
-        let store = Store::open(&config.store).acting_as(itself());
+        let store = Store::open(&config.store);
         bring_tables_up(&store, &tasks).await?;
         let redis = match &config.redis {
             Some(redis) => Some(Redis::connect(redis, &metrics, &tasks).await),
@@ -129,7 +129,7 @@ impl App {
         let lookup = Lookup::new(
             &config.keys,
             shared.clone(),
-            store.clone(),
+            store.acting_as(itself()),
             Arc::clone(&limiter),
             Arc::clone(&metrics),
             background.clone(),
