@@ -95,7 +95,7 @@ impl Asked {
         for (name, value) in &described.headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(()).map_err(|error| error.to_string())?;
+        let request = request.body(()).map_err(|error| format!("no client could send this request: {error}"))?;
         let scheme = if described.https { Scheme::Https } else { Scheme::Http };
         Ok(Self { request, peer: PeerAddr::new(SocketAddr::new(described.ip, 0)), scheme })
     }

@@ -1,7 +1,8 @@
 //! Finds the key in a request, and cuts keys out of what is forwarded.
 //!
-//! What must stay true here: a credential leaves this file only as its hash and form, and as a [`Credential`]. What [`find`] reads [`is_key`] names and
-//! [`cut_query`] removes, from the sources the route accepts; and what has the form of a key of ours, from any source.
+//! What must stay true here: a credential leaves this file only as its hash and form, and as a [`Credential`]. What [`find`] reads
+//! [`is_key`] names and [`cut_query`] removes, from the sources the route accepts; and what has the form of a key of ours, from any
+//! source.
 
 use std::borrow::Cow;
 use std::fmt;

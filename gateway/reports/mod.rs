@@ -5,7 +5,6 @@ pub mod breakdown;
 pub mod hour;
 pub mod rows;
 pub mod series;
-pub mod top;
 
 use std::time::Duration;
 

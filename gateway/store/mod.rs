@@ -16,6 +16,9 @@ mod usage_reports;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use crate::model::address::IpNetSet;
 use crate::model::ids::{KeyId, UserId};
 use crate::model::key_hash::KeyHash;
@@ -171,7 +174,7 @@ pub struct JournalPosition {
 }
 
 /// How much a key was used.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct KeyUsage {
     pub name: String,
     pub user_id: String,

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::LINK;
+use axum::http::HeaderName;
 use axum::response::{IntoResponse, Response};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Api;
 use super::body::Params;
 use super::caller::Admin;
+use super::next_page::next_page;
 use super::problem::{Problem, ProblemBody};
+use super::reports::instant;
 use crate::audit::{self, Head, Verdict};
 use crate::clock;
 use crate::model::timestamp::Timestamp;
@@ -58,30 +59,25 @@ pub struct HeadQuery {
     responses((status = 200, description = "the changes", body = Vec<Event<'static>>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn list(_: Admin, State(api): State<Arc<Api>>, Params(query): Params<EventQuery>) -> Result<Response, Problem> {
-    let since = query.since.as_deref().map(reports::when).transpose();
-    let since = since.map_err(|says| Problem::Invalid(format!("since: {says}")))?;
+    let since = query.since.as_deref().map_or(Ok(Timestamp::default()), |text| instant("since", text, clock::now()))?;
     let filter = EventFilter {
         key_id: query.key_id.as_deref().map(Into::into),
         action: query.action.clone(),
-        since: since.map_or(Timestamp::default(), |since| since.instant(clock::now())),
+        since,
         before: query.before,
         most: query.limit.unwrap_or(MOST).clamp(1, MOST_OF_ALL),
     };
     let events = api.store.list_events(&filter).await?;
     let last = events.last().filter(|_| events.len() == filter.most);
-    let next = last.map(|last| [(LINK, query.next_page(last.event.event_id, filter.most))]);
+    let next = last.map(|last| query.next_page(last.event.event_id, filter.most));
     Ok((next, Json(reports::audit::json(&events))).into_response())
 }
 
 impl EventQuery {
-    /// RFC 8288.
-    fn next_page(&self, before: u64, limit: usize) -> String {
-        let given = [("key_id", &self.key_id), ("action", &self.action), ("since", &self.since)];
-        let encoded = |(name, value): (&str, &Option<String>)| {
-            value.as_ref().map(|value| format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
-        };
-        let rest: String = given.into_iter().filter_map(encoded).collect();
-        format!("</api/v1/audit?limit={limit}&before={before}{rest}>; rel=\"next\"")
+    fn next_page(&self, before: u64, limit: usize) -> [(HeaderName, String); 1] {
+        let given = [("key_id", self.key_id.as_deref()), ("action", self.action.as_deref()), ("since", self.since.as_deref())];
+        let (limit, before) = (limit.to_string(), before.to_string());
+        next_page("/audit", &[&[("limit", Some(&*limit)), ("before", Some(&*before))], &given[..]].concat())
     }
 }
 

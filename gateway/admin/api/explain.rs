@@ -55,7 +55,7 @@ pub async fn explain(
         ip: question.ip,
         https: question.https,
     };
-    let asked = Asked::new(&described).map_err(|says| Problem::Invalid(format!("no client could send this request: {says}")))?;
+    let asked = Asked::new(&described).map_err(Problem::Invalid)?;
     let key_id = question.key_id.map(KeyId::from);
     let key = AskedKey::find(key_id.as_ref(), &api.store, api.limiter.authority()).await?;
     Ok(Json(asked.explain(&key, &api.config.load_full(), clock::now())))

@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::http::header::LINK;
+use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -19,6 +17,7 @@ use super::body::{Body, Params};
 use super::caller::{Admin, Caller};
 use super::idempotency::{Idempotency, repeated};
 use super::new_key::{Changes, Wanted};
+use super::next_page::next_page;
 use super::precondition::{IfMatch, etag};
 use super::problem::{Problem, ProblemBody};
 use crate::clock;
@@ -151,17 +150,20 @@ pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Params(filter): P
     let rows: Vec<_> = listing.keys.iter().map(row).collect();
     let unreadable = listing.unreadable.len().to_string();
     let told = (!listing.unreadable.is_empty()).then_some([(UNREADABLE, unreadable)]);
-    let next = listing.last.zip(filter.limit).map(|(last, limit)| [(LINK, next_page(&asked, &last, limit))]);
+    let next = listing.last.zip(filter.limit).map(|(last, limit)| rest_of(&asked, &last, limit));
     Ok((told, next, Json(rows)).into_response())
 }
 
-/// RFC 8288.
-fn next_page(asked: &KeyFilter, last: &KeyId, limit: usize) -> String {
-    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let user = asked.user_id.as_ref().map(|user| format!("&user_id={}", encoded(user.as_str()))).unwrap_or_default();
-    let active = if asked.good_at.is_some() { "&active=true" } else { "" };
-    let before = asked.created_before.map(|end| format!("&created_before={}", encoded(&end.to_rfc3339()))).unwrap_or_default();
-    format!("</api/v1/keys?limit={limit}&after={}{user}{active}{before}>; rel=\"next\"", encoded(last.as_str()))
+fn rest_of(asked: &KeyFilter, last: &KeyId, limit: usize) -> [(HeaderName, String); 1] {
+    let (limit, created_before) = (limit.to_string(), asked.created_before.map(Timestamp::to_rfc3339));
+    let parameters = [
+        ("limit", Some(&*limit)),
+        ("after", Some(last.as_str())),
+        ("user_id", asked.user_id.as_ref().map(UserId::as_str)),
+        ("active", asked.good_at.map(|_| "true")),
+        ("created_before", created_before.as_deref()),
+    ];
+    next_page("/keys", &parameters)
 }
 
 fn instant(text: &str) -> Result<Timestamp, Problem> {

@@ -14,6 +14,7 @@ mod idempotency;
 mod keys;
 mod limits;
 mod new_key;
+mod next_page;
 mod precondition;
 mod problem;
 mod reports;

@@ -19,9 +19,8 @@ use crate::model::ids::KeyId;
 use crate::model::timestamp::Timestamp;
 use crate::reports::breakdown::{self, Breakdown, Used};
 use crate::reports::series::Step;
-use crate::reports::top::KeyOfTop;
 use crate::reports::{self, SINCE};
-use crate::store::UsageFilter;
+use crate::store::{KeyUsage, UsageFilter};
 
 /// Keys that are told, at most.
 const MOST_KEYS: usize = 1000;
@@ -61,12 +60,12 @@ pub struct BreakdownQuery {
     tag = "usage",
     params(TopQuery),
     security(("token" = [])),
-    responses((status = 200, description = "the keys", body = Vec<KeyOfTop<'static>>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
+    responses((status = 200, description = "the keys", body = Vec<KeyUsage>), (status = "default", description = "a refusal or a failure", body = ProblemBody<'static>, content_type = "application/problem+json"))
 )]
 pub async fn top(_: Admin, State(api): State<Arc<Api>>, Params(query): Params<TopQuery>) -> Result<Response, Problem> {
     let since = since(query.since.as_deref(), clock::now())?;
     let keys = api.store.usage_top(since, query.limit.unwrap_or(10).clamp(1, MOST_KEYS)).await?;
-    Ok(Json(reports::top::json(&keys)).into_response())
+    Ok(Json(keys).into_response())
 }
 
 /// How much was requested in each step of time.

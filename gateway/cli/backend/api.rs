@@ -91,7 +91,7 @@ impl ApiBackend {
 
     pub fn usage_top(&self, since: Timestamp, limit: usize) -> anyhow::Result<Vec<KeyUsage>> {
         let path = format!("/usage/top?limit={limit}{}", parameter("since", Some(&since.to_rfc3339())));
-        Ok(self.0.get::<Vec<wire::Top>>(&path)?.body.into_iter().map(Into::into).collect())
+        Ok(self.0.get(&path)?.body)
     }
 
     pub fn usage_series(&self, filter: &UsageFilter, every: Duration) -> anyhow::Result<Vec<UsageStep>> {

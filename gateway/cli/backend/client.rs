@@ -14,6 +14,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
+use crate::certificates;
 use crate::cli::failure::{Advice, BadUsage};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,7 +54,7 @@ impl Client {
         let roots: Vec<_> = roots.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::new_with_certs(&roots))
-            .unversioned_rustls_crypto_provider(rustls::crypto::ring::default_provider().into());
+            .unversioned_rustls_crypto_provider(certificates::provider());
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)

@@ -131,7 +131,7 @@ impl StoreBackend {
     }
 
     pub async fn explain(&self, described: &Described<'_>, key_id: Option<&KeyId>) -> anyhow::Result<Explanation> {
-        let asked = Asked::new(described).map_err(|says| BadUsage(format!("no client could send this request: {says}")))?;
+        let asked = Asked::new(described).map_err(BadUsage)?;
         let key = AskedKey::find(key_id, &self.store, &self.authority().await).await?;
         Ok(asked.explain(&key, &self.config, clock::now()))
     }

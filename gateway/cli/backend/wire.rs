@@ -10,8 +10,7 @@ use crate::model::audit_event::{AuditEvent, Seal};
 use crate::model::key_record::KeyRecord;
 use crate::model::timestamp::Timestamp;
 use crate::store::{
-    AddressUsage, EndpointUsage, KeyChanges, KeyUsage, ListedEvent, StatusUsage, Update, UsageBreakdown, UsageRow, UsageStep,
-    UsageSums,
+    AddressUsage, EndpointUsage, KeyChanges, ListedEvent, StatusUsage, Update, UsageBreakdown, UsageRow, UsageStep, UsageSums,
 };
 
 #[derive(Deserialize)]
@@ -75,20 +74,6 @@ impl Told {
             scopes: self.scopes,
             awaits_first_use: self.awaits_first_use,
         })
-    }
-}
-
-#[derive(Deserialize)]
-pub struct Top {
-    name: String,
-    user_id: String,
-    request_count: u64,
-    avg_response_time_ms: f64,
-}
-
-impl From<Top> for KeyUsage {
-    fn from(Top { name, user_id, request_count, avg_response_time_ms }: Top) -> Self {
-        Self { name, user_id, request_count, avg_response_time_ms }
     }
 }
 

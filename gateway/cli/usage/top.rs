@@ -6,7 +6,7 @@ use clap::builder::RangedU64ValueParser;
 use crate::cli::output;
 use crate::cli::tools::Tools;
 use crate::clock;
-use crate::reports::{SINCE, When, top, when};
+use crate::reports::{SINCE, When, when};
 use crate::store::KeyUsage;
 
 pub const EXAMPLE: &str = "Example:\n  hokusai-gateway usage top --since 7d --limit 3";
@@ -27,7 +27,7 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
 
 pub async fn run(args: &TopArgs, tools: &Tools) -> anyhow::Result<()> {
     let keys = tools.backend.usage_top(args.since.instant(clock::now()), args.limit).await?;
-    tools.output.print(&top::json(&keys), || in_words(&keys))
+    tools.output.print(&keys, || in_words(&keys))
 }
 
 fn in_words(keys: &[KeyUsage]) -> String {
