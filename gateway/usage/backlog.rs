@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
@@ -30,6 +30,8 @@ pub struct Backlog {
     losses: Losses,
     state: Mutex<State>,
     much: Notify,
+    /// The room of a batch that was delivered, for the next one.
+    spare: Mutex<UsageBatch>,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +86,7 @@ impl Backlog {
             losses,
             state: Mutex::new(State { segments, taken: 0, last_number }),
             much: Notify::new(),
+            spare: Mutex::default(),
         };
         backlog.change(|_| {});
         Ok(backlog)
@@ -173,10 +176,12 @@ impl Backlog {
         Ok(position)
     }
 
-    /// At most `max` records from `from` on, of one segment, without those of before `since`. `None`: there are no more.
+    /// At most `max` records from `from` on, of one segment, without those of before `since`. `None`: there are no more, and what
+    /// was spare is given back.
     pub fn take(&self, mut from: JournalPosition, max: u64, since: Timestamp) -> io::Result<Option<Batch>> {
+        let mut rows = std::mem::take(&mut *self.spare());
         while let Some((number, start, end)) = self.after(from) {
-            let mut rows = UsageBatch::default();
+            rows.clear();
             let mut each = |event: &UsageEvent<'_>| {
                 if event.timestamp >= since {
                     rows.push(event);
@@ -197,12 +202,16 @@ impl Backlog {
         Ok(None)
     }
 
-    /// The batch that was taken, up to `end`, is in the store; `written` of its records were not too old for it.
-    pub fn delivered(&self, end: JournalPosition, written: u64) {
+    /// The batch that was taken is in the store; what it lacks of the records was too old for it.
+    pub fn delivered(&self, batch: Batch) {
         let taken = self.change(|state| std::mem::take(&mut state.taken));
+        let written = batch.rows.len() as u64;
         self.metrics.usage_written.add(written);
         self.losses.count(taken.saturating_sub(written), &"they are older than usage.retention");
-        self.remove_before(end);
+        self.remove_before(batch.end);
+        if let Ok(rows) = Arc::try_unwrap(batch.rows) {
+            *self.spare() = rows;
+        }
     }
 
     /// The first stretch with something to read at or after a place: number, start, end.
@@ -263,6 +272,10 @@ impl Backlog {
     }
 
     /// The one way to the state, so that the gauge tells what it holds.
+    fn spare(&self) -> MutexGuard<'_, UsageBatch> {
+        self.spare.lock().expect("no panic while it is held")
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().expect("no panic while it is held");
         let result = change(&mut state);

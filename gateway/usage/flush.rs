@@ -118,13 +118,7 @@ impl Flusher {
         loop {
             self.place = Some(place);
             let Some(batch) = self.next_batch(place.next).await? else { return self.touch().await };
-            match self.deliver(place, &batch).await {
-                Ok(further) => place = further,
-                Err(error) => {
-                    self.unsure = Some(batch);
-                    return Err(error);
-                }
-            }
+            place = self.deliver(place, batch).await?;
             if !to_the_last && self.backlog.undelivered() < BATCH {
                 self.place = Some(place);
                 return self.touch().await;
@@ -146,18 +140,23 @@ impl Flusher {
         off_the_runtime(move || backlog.take(from, BATCH, since)).await
     }
 
-    async fn deliver(&mut self, place: Place, batch: &Batch) -> Result<Place, FlushError> {
-        let stands = self.store.write_usage(&self.spool_id, place.stored, batch.end, Arc::clone(&batch.rows)).await?;
-        if stands != batch.end {
+    async fn deliver(&mut self, place: Place, batch: Batch) -> Result<Place, FlushError> {
+        let (rows, end) = (Arc::clone(&batch.rows), batch.end);
+        self.unsure = Some(batch);
+        let stands = self.store.write_usage(&self.spool_id, place.stored, end, Arc::clone(&rows)).await?;
+        if stands != end {
             tracing::error!(?stands, expected = ?place.stored, "the store's place in the usage journal was changed by somebody else");
-            return Ok(self.find_place(Some(stands)).await?);
+            let place = self.find_place(Some(stands)).await?;
+            self.unsure = None;
+            return Ok(place);
         }
-        for event in batch.rows.iter() {
+        for event in rows.iter() {
             self.note_use(&event);
         }
-        let (backlog, end, written) = (self.backlog.clone(), batch.end, batch.rows.len() as u64);
-        off_the_runtime(move || backlog.delivered(end, written)).await;
-        Ok(Place { stored: Some(batch.end), next: batch.end })
+        drop(rows);
+        let (backlog, batch) = (self.backlog.clone(), self.unsure.take().expect("it was put there above"));
+        off_the_runtime(move || backlog.delivered(batch)).await;
+        Ok(Place { stored: Some(end), next: end })
     }
 
     fn note_use(&mut self, event: &UsageEvent<'_>) {

@@ -144,8 +144,8 @@ mod tests {
         let mut read = Vec::new();
         while let Some(batch) = backlog.take(from, max, EVER).unwrap() {
             read.extend(numbers(&batch.rows));
-            backlog.delivered(batch.end, batch.rows.len() as u64);
             from = batch.end;
+            backlog.delivered(batch);
         }
         read
     }
@@ -257,7 +257,7 @@ mod tests {
         append(&mut journal, 0..10);
         let batch = backlog.take(OLDEST, 4, EVER).unwrap().unwrap();
         assert!(backlog.drop_oldest(&"a test"));
-        backlog.delivered(batch.end, batch.rows.len() as u64);
+        backlog.delivered(batch);
         assert_eq!((fixture.metrics.usage_written.get(), fixture.metrics.usage_dropped.get()), (4, 6));
         assert_eq!(fixture.metrics.usage_spooled.get(), 0);
     }
