@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::client::Client;
 use super::failure::Failure;
 use super::record::Record;
+use crate::clock;
 use crate::observe::metrics::UpstreamResult;
 use crate::upstream::exchange::{Download, ExchangeError};
 use crate::upstream::seat::Seat;
@@ -135,13 +136,17 @@ impl StreamedAnswer {
 
     /// The answer was read whole.
     pub fn end(&mut self) {
+        if self.record.is_none() && self.seat.is_none() {
+            return;
+        }
+        let now = clock::monotonic();
         if let Some(mut record) = self.record.take() {
-            record.complete();
+            record.complete(now);
         }
         if let Some(seat) = self.seat.take()
             && let Some(connection) = self.download.take_idle()
         {
-            seat.give_back(connection);
+            seat.give_back(connection, now);
         }
     }
 

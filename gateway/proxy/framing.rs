@@ -93,8 +93,8 @@ fn is_host(host: &[u8]) -> bool {
 
 /// Digits up to 65535, or none.
 fn is_port(port: &[u8]) -> bool {
-    let digits = std::str::from_utf8(port).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    digits.is_some_and(|digits| digits.is_empty() || digits.parse::<u16>().is_ok())
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| u16::from(byte - b'0'));
+    port.iter().try_fold(0_u16, |number, &byte| number.checked_mul(10)?.checked_add(digit(byte)?)).is_some()
 }
 
 fn is_name(name: &[u8]) -> bool {

@@ -23,6 +23,7 @@ use super::worker::{Live, RouteFacts, Worker};
 use super::{cors, fixed, framing, grpc, headers, respond, target};
 use crate::auth::{self, extract, known_key::KnownKey};
 use crate::client_address::{client_address, is_trusted};
+use crate::clock;
 use crate::config::{Action, Auth, Route, Scheme};
 use crate::limits::Verdict;
 use crate::limits::pace::Subject;
@@ -52,9 +53,9 @@ pub async fn handle(
         route: None,
         admitted: None,
         refused: None,
+        origin: None,
         answered_at,
     };
-    let origin = request.headers().get(ORIGIN).cloned();
     let has_body = !request.body().is_end_stream();
 
     let mut response = match exchange.answer(request).await {
@@ -62,7 +63,7 @@ pub async fn handle(
         Err(failure) => exchange.refuse(failure, has_body),
     };
 
-    exchange.finish_headers(response.headers_mut(), origin.as_ref(), &request_id);
+    exchange.finish_headers(response.headers_mut(), &request_id);
     exchange.close_own(&response);
     if let Some(failure) = exchange.refused.filter(|_| exchange.is_grpc) {
         response = grpc::answer(&failure, response.into_parts().0.headers);
@@ -83,6 +84,8 @@ pub(super) struct Exchange<'a> {
     pub admitted: Option<(Arc<KnownKey>, Option<Quota>)>,
     /// Why the answer is none of the app's.
     refused: Option<Failure>,
+    /// The page that asks, where the route answers those of other sites.
+    origin: Option<HeaderValue>,
     /// When the upstream answered; until then, when the request arrived.
     pub answered_at: Timestamp,
 }
@@ -103,6 +106,7 @@ impl<'a> Exchange<'a> {
 
         let scheme = target::scheme(request.headers(), peer_is_trusted, &config.client_address, self.client.scheme);
         let (route, facts) = self.take_route(request.uri(), host, scheme)?;
+        self.origin = route.cors.as_ref().and_then(|_| request.headers().get(ORIGIN)).cloned();
         if header_bytes > route.max_header_bytes {
             return Err(Failure::HeaderTooLarge);
         }
@@ -233,14 +237,14 @@ impl<'a> Exchange<'a> {
     }
 
     /// What every answer carries.
-    fn finish_headers(&self, answer: &mut HeaderMap, origin: Option<&HeaderValue>, request_id: &RequestId) {
+    fn finish_headers(&self, answer: &mut HeaderMap, request_id: &RequestId) {
         let limits = self.admitted.as_ref().and_then(|(key, quota)| {
             let prepared = &key.hourly.as_ref()?.headers;
             Some(Limits { prepared, quota: quota.as_ref()?, now: self.answered_at })
         });
         respond::add_own(answer, request_id, limits);
         if let Some(rules) = self.route.and_then(|route| route.cors.as_ref()) {
-            cors::add(answer, origin, rules);
+            cors::add(answer, self.origin.as_ref(), rules);
         }
         if self.worker.tasks.is_stopping() {
             answer.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -252,7 +256,7 @@ impl<'a> Exchange<'a> {
         if let Some(mut record) = self.record.take() {
             record.answering(response.status());
             record.response_bytes = response.body().own_length();
-            record.complete();
+            record.complete(clock::monotonic());
         }
     }
 

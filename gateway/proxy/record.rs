@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -52,8 +52,9 @@ pub struct Record {
     pub upload: Option<Arc<Upload>>,
     pub response_bytes: u64,
     failed: Option<Failed>,
-    /// `None` until the whole answer was handed over.
+    /// What was answered, and when the whole of it had been handed over; `None` until then.
     status: Option<StatusCode>,
+    ended: Option<Instant>,
     answering: StatusCode,
     _in_flight: Held,
 }
@@ -96,6 +97,7 @@ impl Record {
             response_bytes: 0,
             failed: None,
             status: None,
+            ended: None,
             answering: StatusCode::INTERNAL_SERVER_ERROR,
         })
     }
@@ -106,8 +108,9 @@ impl Record {
     }
 
     /// The whole answer was handed over.
-    pub fn complete(&mut self) {
+    pub fn complete(&mut self, now: Instant) {
         self.status = Some(self.answering);
+        self.ended = Some(now);
     }
 
     /// The answer is ours, and says why.
@@ -118,7 +121,7 @@ impl Record {
 
     /// The upstream failed after the head had gone out: the client has seen this status, and that the answer is cut.
     pub fn cut(&mut self, failure: &Failure, result: UpstreamResult) {
-        self.complete();
+        self.complete(clock::monotonic());
         self.fail(failure);
         if let Some((_, upstream)) = &mut self.upstream {
             *upstream = result;
@@ -205,7 +208,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let now = clock::monotonic();
+        let now = self.ended.unwrap_or_else(clock::monotonic);
         let duration = now.duration_since(self.arrived.monotonic);
         self.finish(duration);
         if let Some(key) = self.key.as_ref().filter(|_| self.is_usage) {

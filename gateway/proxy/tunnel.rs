@@ -52,7 +52,7 @@ impl Tunnel {
         };
         self.record.response_bytes = client.sent;
         match ended {
-            true => self.record.complete(),
+            true => self.record.complete(clock::monotonic()),
             false => self.record.cut(&Failure::UpstreamTimeout, UpstreamResult::Ok),
         }
     }

@@ -113,11 +113,11 @@ impl Seat {
     }
 
     /// For the next request.
-    pub fn give_back(&self, connection: http1::Connection) {
+    pub fn give_back(&self, connection: http1::Connection, now: Instant) {
         if let Some(Open { idle, .. }) = self.open().as_mut()
             && idle.len() < IDLE_MOST
         {
-            idle.push(Idle { connection, since: clock::monotonic() });
+            idle.push(Idle { connection, since: now });
         }
     }
 

@@ -28,7 +28,7 @@ async fn what_a_name_stood_for_is_forgotten_within_a_minute() {
     for (host, is_kept) in [("app.internal", false), ("127.0.0.1", true), ("::1", true)] {
         let seat = seat(host);
         let (connection, _far) = connection(now).await;
-        seat.give_back(connection);
+        seat.give_back(connection, clock::monotonic());
         let later = now + LIFE_BY_NAME;
         seat.open().as_mut().unwrap().idle[0].since = later;
         assert_eq!(seat.lend(later, false).is_some(), is_kept, "{host}");
@@ -39,7 +39,7 @@ async fn what_a_name_stood_for_is_forgotten_within_a_minute() {
 async fn an_idle_connection_is_used_for_less_than_a_minute() {
     let seat = seat("127.0.0.1");
     let (connection, _far) = connection(clock::monotonic()).await;
-    seat.give_back(connection);
+    seat.give_back(connection, clock::monotonic());
     assert!(seat.lend(clock::monotonic() + IDLE_LIMIT, false).is_none());
 }
 
@@ -127,8 +127,8 @@ async fn a_sweep_closes_what_the_server_has_closed_and_nothing_else() {
     let seat = seat("127.0.0.1");
     let (kept, _open) = connection(clock::monotonic()).await;
     let (ended, mut far) = connection(clock::monotonic()).await;
-    seat.give_back(kept);
-    seat.give_back(ended);
+    seat.give_back(kept, clock::monotonic());
+    seat.give_back(ended, clock::monotonic());
     far.shutdown().await.unwrap();
     while seat.open().as_ref().unwrap().idle.len() > 1 {
         tokio::task::yield_now().await;
