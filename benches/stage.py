@@ -5,19 +5,23 @@ What must stay true here: whatever was started is stopped and the folder is gone
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
+import string
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benches" / "peers"
 GATEWAY = Path(os.environ.get("GATEWAY_BINARY", ROOT / "target" / "release" / "hokusai-gateway"))
+DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 PATIENCE = 120  # seconds, for anything that has to come true
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -152,6 +156,16 @@ def resident(pid):
 
 def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def make_key():
+    """One that is built like a real one, its checksum right."""
+    body = "hk_live_" + "".join(random.choices(DIGITS, k=34))
+    checksum, digits = zlib.crc32(body.encode()), ""
+    for _ in range(6):
+        checksum, digit = divmod(checksum, 62)
+        digits = DIGITS[digit] + digits
+    return body + digits
 
 
 def free_port():
