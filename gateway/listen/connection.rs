@@ -64,16 +64,9 @@ pub async fn serve(mut stream: ClientStream, client: Arc<Client>, worker: Arc<Wo
         if left.overdue != Some(Overdue::Rest) {
             return Box::pin(end(left, client, worker)).await;
         }
-        stream = left.stream;
-        if left.unread.is_empty() {
-            // Empty as it is, it holds the buffer that it was read into.
-            drop(left.unread);
-            early = Bytes::new();
-            if !speaks(&stream, &client, &worker).await {
-                return close(stream).await;
-            }
-        } else {
-            early = left.unread;
+        (stream, early) = (left.stream, left.unread);
+        if early.is_empty() && !speaks(&stream, &client, &worker).await {
+            return close(stream).await;
         }
     }
 }
@@ -102,7 +95,19 @@ async fn talk(stream: ClientStream, early: Bytes, client: &Arc<Client>, worker: 
         client.cut_answer();
     }
     let parts = http.into_parts();
-    Left { refused: parts.io.refused(), stream: parts.io.into_stream(), unread: parts.read_buf, overdue }
+    let refused = parts.io.refused();
+    let (stream, early) = parts.io.into_parts();
+    Left { stream, unread: joined(parts.read_buf, early), refused, overdue }
+}
+
+/// Of bytes without any, the buffer that they were read into is let go.
+fn joined(first: Bytes, then: Bytes) -> Bytes {
+    match (first.is_empty(), then.is_empty()) {
+        (true, true) => Bytes::new(),
+        (true, false) => then,
+        (false, true) => first,
+        (false, false) => [first, then].concat().into(),
+    }
 }
 
 /// What becomes of a connection that HTTP/1 is done with: another protocol's, or ended so that the client learns what it has to.
@@ -146,7 +151,7 @@ async fn close(stream: ClientStream) {
 
 fn builder(rules: &Server) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.writev(false).max_buf_size(rules.max_header_bytes + rules.max_uri_bytes + HEAD_SLACK);
+    builder.writev(false).half_close(true).max_buf_size(rules.max_header_bytes + rules.max_uri_bytes + HEAD_SLACK);
     if rules.max_headers > FREE_HEADERS {
         builder.max_headers(rules.max_headers);
     }

@@ -1,10 +1,11 @@
 //! A client's socket as hyper reads and writes it, with an eye on what goes by.
 //!
 //! What must stay true here: an answer that hyper makes by itself, to bytes that are no request, is kept from the client, so
-//! that the gateway can give its own; and the socket is not shut down by hyper, because it may become a tunnel or have to
-//! linger.
+//! that the gateway can give its own; a client that leaves while it is answered is seen to leave; and the socket is not shut down
+//! by hyper, because it may become a tunnel or have to linger.
 
 use std::io;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,30 +13,55 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::proxy::client::Client;
+use crate::proxy::client::{Client, Phase};
 use crate::proxy::client_stream::ClientStream;
+
+/// Bytes of a next request that are read while one is answered.
+const AHEAD: usize = 256;
 
 pub struct GuardedIo {
     inner: TokioIo<ClientStream>,
     client: Arc<Client>,
-    /// Was read before; hyper has it all before it waits for more.
+    /// Was read before hyper asked for it, and is given to it first.
     early: Bytes,
+    /// hyper itself waits for the client, as of this turn.
+    awaited: bool,
     /// The status that hyper would have answered with.
     refused: Option<u16>,
 }
 
 impl GuardedIo {
     pub fn new(stream: ClientStream, early: Bytes, client: Arc<Client>) -> Self {
-        Self { inner: TokioIo::new(stream), client, early, refused: None }
+        Self { inner: TokioIo::new(stream), client, early, awaited: false, refused: None }
     }
 
     pub fn refused(&self) -> Option<u16> {
         self.refused
     }
 
-    pub fn into_stream(self) -> ClientStream {
-        self.inner.into_inner()
+    /// The stream, and what was read of it that hyper has not taken.
+    pub fn into_parts(self) -> (ClientStream, Bytes) {
+        (self.inner.into_inner(), self.early)
+    }
+
+    /// While it answers, hyper is told (`half_close`) not to look for the client's end: it would make a buffer of 8 KiB for that, with
+    /// each request.
+    fn watch(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let is_seen = mem::take(&mut self.awaited) || !self.early.is_empty();
+        if is_seen || self.client.phase() != Phase::Busy {
+            return Ok(());
+        }
+        let mut space = [MaybeUninit::uninit(); AHEAD];
+        let mut ahead = ReadBuf::uninit(&mut space);
+        if Pin::new(self.inner.inner_mut()).poll_read(context, &mut ahead)?.is_ready() {
+            if ahead.filled().is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.early = Bytes::copy_from_slice(ahead.filled());
+        }
+        Ok(())
     }
 
     /// `HTTP/1.1 400 Bad Request…`
@@ -55,6 +81,7 @@ impl Read for GuardedIo {
             return Poll::Ready(Ok(()));
         }
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        self.awaited = polled.is_pending();
         if polled.is_ready() {
             self.client.received();
         }
@@ -72,8 +99,9 @@ impl Write for GuardedIo {
         polled
     }
 
-    /// hyper flushes here only once it has written all it had. TLS may still hold some of it.
+    /// hyper flushes here in each turn, once it has written all it had. TLS may still hold some of it.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watch(context)?;
         let polled = Pin::new(&mut self.inner).poll_flush(context);
         self.client.write_is_blocked(polled.is_pending());
         if polled.is_ready() {

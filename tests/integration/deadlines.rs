@@ -197,6 +197,23 @@ fn a_client_that_leaves_frees_the_upstream() {
 }
 
 #[test]
+fn a_client_that_leaves_before_anything_was_answered_frees_the_upstream() {
+    let left = Gate::default();
+    let opened = left.clone();
+    let upstream = Upstream::start(move |exchange| {
+        exchange.wire().end();
+        opened.open();
+    });
+    let gateway = open_with(&upstream, "");
+    let mut connection = gateway.connect();
+    connection.send(Request::get("/").bytes());
+    eventually("the request is under way", || gateway.metric("gateway_requests_in_flight") == 1);
+    drop(connection);
+    left.wait();
+    eventually("it is said to have left", || gateway.log().contains("\"status\":499"));
+}
+
+#[test]
 fn a_uri_has_a_longest_length() {
     let upstream = Upstream::ok();
     let gateway = open_with(&upstream, "");

@@ -1,7 +1,7 @@
 //! No two readers of a connection may disagree on where a request ends: what could be read in two ways is refused.
 
 use crate::support::wire::End;
-use crate::support::{Gateway, Request, Upstream, eventually};
+use crate::support::{Gate, Gateway, Request, Upstream, eventually};
 
 const OPEN: &str = "routes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
 
@@ -220,6 +220,30 @@ fn pipelined_requests_are_answered_in_order() {
         assert_eq!(connection.response().text(), expected);
     }
     assert_eq!(upstream.requests().len(), 3);
+}
+
+/// The gateway looks a little into them to see whether the client is still there, and no further.
+#[test]
+fn requests_that_come_while_another_is_answered_are_answered_after_it() {
+    let gate = Gate::default();
+    let opened = gate.clone();
+    let upstream = Upstream::start(move |exchange| {
+        opened.wait();
+        let target = exchange.seen.target.clone();
+        exchange.answer(200, &[], target);
+    });
+    let gateway = Gateway::start(upstream.address(), OPEN);
+    let mut connection = gateway.connect();
+    connection.send(Request::get("/1").bytes());
+    eventually("the first is under way", || gateway.metric("gateway_requests_in_flight") == 1);
+    for target in ["/2", "/3"] {
+        connection.send(Request::get(target).header("X-Long", &"x".repeat(1000)).bytes());
+    }
+    gate.open();
+    for expected in ["/1", "/2", "/3"] {
+        assert_eq!(connection.response().text(), expected);
+    }
+    assert_eq!(upstream.requests()[2].headers.get("x-long").map(str::len), Some(1000));
 }
 
 /// The client is still sending when it is refused: it must be able to read why, and the rest is no request.

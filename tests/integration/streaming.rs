@@ -1,7 +1,7 @@
 //! Bodies pass as they come, in both directions, whatever they are framed by.
 
 use crate::support::wire::{End, Framing};
-use crate::support::{Gate, Gateway, Request, Upstream};
+use crate::support::{Gate, Gateway, Request, Upstream, eventually};
 
 const OPEN: &str = "routes = [{ path = \"/\", upstream = \"app\", auth = \"none\" }]";
 
@@ -240,6 +240,26 @@ fn bytes_that_come_together_with_the_switch_are_the_first_of_the_tunnel() {
     connection.send([upgrade.bytes(), b"early".to_vec()].concat());
     assert_eq!(connection.head().0, 101);
     assert_eq!(connection.wire().exactly(5).expect("what the upstream sent"), b"hello");
+    assert_eq!(connection.end(), End::Closed);
+}
+
+#[test]
+fn bytes_that_come_before_the_switch_are_the_first_of_the_tunnel() {
+    let (gate, sent) = (Gate::default(), vec![b'e'; 1000]);
+    let (opened, expected) = (gate.clone(), sent.clone());
+    let upstream = Upstream::start(move |exchange| {
+        opened.wait();
+        exchange.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        assert_eq!(exchange.wire().exactly(1000).expect("what the client sent"), expected);
+        exchange.close();
+    });
+    let gateway = Gateway::start(upstream.address(), OPEN);
+    let mut connection = gateway.connect();
+    connection.send(Request::get("/").header("Connection", "Upgrade").header("Upgrade", "websocket").bytes());
+    eventually("it is under way", || gateway.metric("gateway_requests_in_flight") == 1);
+    connection.send(sent);
+    gate.open();
+    assert_eq!(connection.head().0, 101);
     assert_eq!(connection.end(), End::Closed);
 }
 
