@@ -120,7 +120,9 @@ pub struct Limits<'a> {
     pub now: Timestamp,
 }
 
-/// The request's id and, where a key was used, the three families of rate-limit headers. What varies is written into one block.
+/// The request's id and, where a key was used, the three families of rate-limit headers. What varies is written into one block, and
+/// marked as what HTTP/2 is not to index (RFC 7541 7.1.3): it would fill the table of headers of each connection with values that
+/// do not come again, and be looked for among them.
 pub fn add_own(headers: &mut HeaderMap, id: &RequestId, limits: Option<Limits<'_>>) {
     let mut block = Block { text: [0; OWN_MOST], length: 0 };
     let id_end = match id {
@@ -130,9 +132,10 @@ pub fn add_own(headers: &mut HeaderMap, id: &RequestId, limits: Option<Limits<'_
     let ends = limits.as_ref().map(|limits| block.put_limits(limits));
     let text = if block.length > 0 { Bytes::from_owner(block.text) } else { Bytes::new() };
     let value = |range: std::ops::Range<usize>| {
-        HeaderValue::from_maybe_shared(text.slice(range)).expect("digits and visible ASCII are a value")
+        let value = HeaderValue::from_maybe_shared(text.slice(range));
+        not_indexed(value.expect("digits and visible ASCII are a value"))
     };
-    let id = if let RequestId::Given(id) = id { id.clone() } else { value(0..id_end) };
+    let id = if let RequestId::Given(id) = id { not_indexed(id.clone()) } else { value(0..id_end) };
     headers.insert(X_REQUEST_ID, id);
     if let (Some(Limits { prepared, .. }), Some([remaining, reset, end])) = (limits, ends) {
         headers.insert(X_RATELIMIT_LIMIT, prepared.limit.clone());
@@ -141,6 +144,11 @@ pub fn add_own(headers: &mut HeaderMap, id: &RequestId, limits: Option<Limits<'_
         headers.insert(RATELIMIT_POLICY, prepared.policy.clone());
         headers.insert(RATELIMIT, value(reset..end));
     }
+}
+
+fn not_indexed(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 struct Block {
@@ -209,6 +217,10 @@ mod tests {
         assert_eq!(headers["x-ratelimit-reset"], "7200");
         assert_eq!(headers["ratelimit-policy"], "\"hour\";q=1000;w=3600");
         assert_eq!(headers["ratelimit"], "\"hour\";r=999;t=51");
+        let mut indexed: Vec<_> =
+            headers.iter().filter(|(_, value)| !value.is_sensitive()).map(|(name, _)| name.as_str()).collect();
+        indexed.sort_unstable();
+        assert_eq!(indexed, ["ratelimit-policy", "x-ratelimit-limit"], "what varies is not");
     }
 
     #[test]
