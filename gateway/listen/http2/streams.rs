@@ -82,10 +82,11 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         let client = self.next().take().expect("a stream follows its request");
         let (rules, open) = (Arc::clone(&self.rules), self.activity.open_stream());
-        self.worker.tasks.spawn(async move {
+        // In a box: a task is moved about several times, whatever its size.
+        self.worker.tasks.spawn(Box::pin(async move {
             run(stream, &client, &rules).await;
             drop(open);
-        });
+        }));
     }
 }
 
