@@ -1,6 +1,6 @@
 //! A client's socket as HTTP/2 reads and writes it, with an eye on what goes by.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -51,6 +51,21 @@ impl AsyncWrite for WatchedIo<'_> {
         let polled = Pin::new(&mut *self.stream).poll_write(context, bytes);
         self.activity.write_is_blocked(polled.is_pending());
         polled
+    }
+
+    /// The head of a frame and its payload: in one call of the system, and one record of TLS.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut *self.stream).poll_write_vectored(context, parts);
+        self.activity.write_is_blocked(polled.is_pending());
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     /// TLS may still hold what was written.
