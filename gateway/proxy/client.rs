@@ -79,9 +79,19 @@ pub enum Overdue {
 
 impl Client {
     pub fn new(peer: PeerAddr, scheme: Scheme, opened: Instant) -> Self {
+        let peer_value = HeaderValue::from_str(&peer.ip().to_string()).expect("an address is visible ASCII");
+        Self::fresh(peer, peer_value, scheme, opened)
+    }
+
+    /// The same client, on a stream of its connection that began now.
+    pub fn stream(&self) -> Self {
+        Self::fresh(self.peer, self.peer_value.clone(), self.scheme, clock::monotonic())
+    }
+
+    fn fresh(peer: PeerAddr, peer_value: HeaderValue, scheme: Scheme, opened: Instant) -> Self {
         Self {
             peer,
-            peer_value: HeaderValue::from_str(&peer.ip().to_string()).expect("an address is visible ASCII"),
+            peer_value,
             scheme,
             opened,
             asked: AtomicBool::new(false),

@@ -64,7 +64,7 @@ impl Service<Request<Incoming>> for Streams {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let client = Arc::new(Client::new(self.connection.peer, self.connection.scheme, clock::monotonic()));
+        let client = Arc::new(self.connection.stream());
         *self.next() = Some(Arc::clone(&client));
         let (worker, activity) = (Arc::clone(&self.worker), Arc::clone(&self.activity));
         Box::pin(async move {
