@@ -30,7 +30,7 @@ use crate::proxy::worker::Worker;
 use activity::{Activity, Late};
 use frames::Frames;
 use streams::Streams;
-use watched_io::WatchedIo;
+use watched_io::{Outlet, WatchedIo};
 
 /// What a client that speaks HTTP/2 begins with (RFC 9113 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -58,21 +58,22 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 type Http<'a> = http2::Connection<TokioIo<WatchedIo<'a>>, Streams, Streams>;
 
 /// Serves one connection to its end. `early` is what was read of it.
-pub async fn serve(mut stream: ClientStream, early: Bytes, client: Arc<Client>, worker: Arc<Worker>) {
+pub async fn serve(stream: ClientStream, early: Bytes, client: Arc<Client>, worker: Arc<Worker>) {
     // Not the whole snapshot, which would keep what a reload has taken away.
     let config = Arc::clone(&worker.live.load().config);
     let rules = &config.server;
     let activity = Arc::new(Activity::new(client.opened));
     let streams = Streams::new(&worker, &client, rules, &activity);
-    let frames = Frames::new(clock::monotonic());
-    let io = WatchedIo { stream: &mut stream, early, frames, activity: Arc::clone(&activity) };
+    let outlet = Outlet::new(stream, Arc::clone(&activity));
     let late = {
+        let io = WatchedIo { outlet: &outlet, early, frames: Frames::new(clock::monotonic()) };
         let http = pin!(builder(rules, streams.clone()).serve_connection(TokioIo::new(io), streams));
-        run(http, &activity, rules, &worker).await
+        run(http, &outlet, &activity, rules, &worker).await
     };
+    let (mut stream, unsent) = outlet.into_parts();
     match late {
         // The last word may be why it ended: it is not to be reset away.
-        None => end_with(stream, b"").await,
+        None => end_with(stream, &unsent).await,
         Some(Late::Write) => drop(stream.tcp().set_zero_linger()),
         _ => drop(timeout(LAST_WORDS, stream.shutdown()).await),
     }
@@ -94,7 +95,13 @@ fn builder(rules: &Server, streams: Streams) -> http2::Builder<Streams> {
 }
 
 /// Drives the connection; returns what ended it, if not the client or the last stream.
-async fn run(mut http: Pin<&mut Http<'_>>, activity: &Activity, rules: &Server, worker: &Worker) -> Option<Late> {
+async fn run(
+    mut http: Pin<&mut Http<'_>>,
+    outlet: &Outlet,
+    activity: &Activity,
+    rules: &Server,
+    worker: &Worker,
+) -> Option<Late> {
     let sleep = pin!(sleep_until(clock::monotonic().into()));
     let mut timer = Timer::new(sleep);
     let mut stopping = pin!(worker.tasks.stopping());
@@ -110,7 +117,7 @@ async fn run(mut http: Pin<&mut Http<'_>>, activity: &Activity, rules: &Server, 
             }
         }
         loop {
-            if http.as_mut().poll(context).is_ready() {
+            if http.as_mut().poll(context).is_ready() || matches!(outlet.poll_send(context), Poll::Ready(Err(_))) {
                 return Poll::Ready(None);
             }
             let idle = told_to_end.and_then(|told| Some(activity.idle_since()?.max(told)));
