@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use tokio_util::io::poll_read_buf;
 
+use super::field_names::FieldNames;
 use super::outgoing::{Outgoing, SendError};
 use super::parse::{self, Head};
 use crate::upstream::exchange::ExchangeError;
@@ -27,6 +28,7 @@ pub struct Connection {
     stream: Stream,
     opened: Instant,
     pub(super) unread: BytesMut,
+    names: FieldNames,
     room: usize,
     /// Something came that is not yet an answer.
     heard: bool,
@@ -34,7 +36,7 @@ pub struct Connection {
 
 impl Connection {
     pub fn new(stream: Stream, now: Instant) -> Self {
-        Self { stream, opened: now, unread: BytesMut::new(), room: ROOM, heard: false }
+        Self { stream, opened: now, unread: BytesMut::new(), names: FieldNames::default(), room: ROOM, heard: false }
     }
 
     /// Nothing has come since its last answer.
@@ -65,7 +67,7 @@ impl Connection {
             Poll::Pending => return Poll::Pending,
         }
         loop {
-            while let Some(head) = parse::head(&mut self.unread, request.spare())? {
+            while let Some(head) = parse::head(&mut self.unread, &mut self.names, request.spare())? {
                 self.heard = true;
                 if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
                     return Poll::Ready(Ok(head));

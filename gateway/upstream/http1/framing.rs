@@ -56,12 +56,15 @@ pub fn digits(text: &[u8]) -> Option<u64> {
 mod tests {
     use bytes::BytesMut;
 
+    use super::super::field_names::FieldNames;
     use super::super::parse;
     use super::*;
 
     fn head(line: &str, fields: &[&str]) -> Head {
         let wire = [&[line], fields, &["", ""]].concat().join("\r\n");
-        parse::head(&mut BytesMut::from(wire.as_bytes()), &mut HeaderMap::new()).expect("it is HTTP").expect("it is whole")
+        parse::head(&mut BytesMut::from(wire.as_bytes()), &mut FieldNames::default(), &mut HeaderMap::new())
+            .expect("it is HTTP")
+            .expect("it is whole")
     }
 
     fn read(fields: &[&str]) -> Result<Decoder, Malformed> {

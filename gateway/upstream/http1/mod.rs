@@ -7,6 +7,7 @@ mod connection;
 pub mod decode;
 mod download;
 mod encode;
+pub mod field_names;
 pub mod framing;
 mod hop_by_hop;
 mod outgoing;

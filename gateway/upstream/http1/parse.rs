@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use httparse::{Header, ParserConfig, Response, Status};
 
 use super::Malformed;
+use super::field_names::FieldNames;
 use super::hop_by_hop::HopByHop;
 
 /// The largest head of an answer.
@@ -30,7 +31,7 @@ pub struct Head {
 type Place = [u32; 4];
 
 /// Takes a head off the front of what was read; `None` while it is not all there. Its headers are put into `spare`, which is empty.
-pub fn head(unread: &mut BytesMut, spare: &mut HeaderMap) -> Result<Option<Head>, Malformed> {
+pub fn head(unread: &mut BytesMut, names: &mut FieldNames, spare: &mut HeaderMap) -> Result<Option<Head>, Malformed> {
     if unread.is_empty() {
         return Ok(None);
     }
@@ -50,7 +51,7 @@ pub fn head(unread: &mut BytesMut, spare: &mut HeaderMap) -> Result<Option<Head>
         *place = place_of(field, unread);
     }
     let head = unread.split_to(length).freeze();
-    let (headers, hop_by_hop) = headers(&head, &places[..count], mem::take(spare))?;
+    let (headers, hop_by_hop) = headers(&head, &places[..count], names, mem::take(spare))?;
     Ok(Some(Head { status, version, headers, hop_by_hop }))
 }
 
@@ -72,13 +73,18 @@ pub fn trailers(section: &[u8]) -> Result<Option<(usize, HeaderMap)>, Malformed>
     Ok(Some((length, trailers)))
 }
 
-fn headers(head: &Bytes, places: &[Place], mut headers: HeaderMap) -> Result<(HeaderMap, HopByHop), Malformed> {
+fn headers(
+    head: &Bytes,
+    places: &[Place],
+    names: &mut FieldNames,
+    mut headers: HeaderMap,
+) -> Result<(HeaderMap, HopByHop), Malformed> {
     const BAD: Malformed = Malformed("a field of the answer's head is malformed");
     headers.reserve(places.len() + OF_OURS);
     let mut hop_by_hop = HopByHop::default();
-    for place in places {
+    for (number, place) in places.iter().enumerate() {
         let [name_start, name_end, start, end] = place.map(|at| at as usize);
-        let name = HeaderName::from_bytes(&head[name_start..name_end]).map_err(|_| BAD)?;
+        let name = names.name(number, &head[name_start..name_end]).map_err(|_| BAD)?;
         if !hop_by_hop.take(&name, &head[start..end]) {
             headers.append(name, HeaderValue::from_maybe_shared(head.slice(start..end)).map_err(|_| BAD)?);
         }
@@ -103,13 +109,14 @@ mod tests {
     use super::*;
 
     fn parsed(wire: &[u8]) -> Result<Option<Head>, Malformed> {
-        head(&mut BytesMut::from(wire), &mut HeaderMap::new())
+        head(&mut BytesMut::from(wire), &mut FieldNames::default(), &mut HeaderMap::new())
     }
 
     #[test]
     fn a_head_is_taken_and_what_follows_is_left() {
         let mut unread = BytesMut::from(&b"HTTP/1.1 404 Not Found\r\nX-A:  1 \r\nx-a: 2\r\nEmpty:\r\n\r\nbody"[..]);
-        let head = head(&mut unread, &mut HeaderMap::new()).expect("it is HTTP").expect("it is whole");
+        let head =
+            head(&mut unread, &mut FieldNames::default(), &mut HeaderMap::new()).expect("it is HTTP").expect("it is whole");
         assert_eq!((head.status, head.version), (StatusCode::NOT_FOUND, Version::HTTP_11));
         assert_eq!(head.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!((&head.headers["empty"], &unread[..]), (&HeaderValue::from_static(""), &b"body"[..]));

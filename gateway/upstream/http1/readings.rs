@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::decode::Decoded;
+use super::field_names::FieldNames;
 use super::{Malformed, framing, parse};
 
 /// What an answer says: status, headers, body, trailers.
@@ -73,7 +74,7 @@ const CHUNKS: [&str; 16] = [
 fn ours(method: &Method, wire: &[u8]) -> Result<Option<Reading>, Malformed> {
     let mut unread = BytesMut::from(wire);
     let head = loop {
-        match parse::head(&mut unread, &mut HeaderMap::new())? {
+        match parse::head(&mut unread, &mut FieldNames::default(), &mut HeaderMap::new())? {
             None => return Ok(None),
             Some(head) if head.status.is_informational() => {}
             Some(head) => break head,

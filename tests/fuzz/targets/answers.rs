@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use hokusai_gateway::upstream::http1::decode::{Decoded, Decoder};
+use hokusai_gateway::upstream::http1::field_names::FieldNames;
 use hokusai_gateway::upstream::http1::{Malformed, framing, parse};
 use http::{HeaderMap, Method, StatusCode};
 
@@ -38,7 +39,7 @@ pub fn holds(bytes: &[u8]) {
 fn read(method: &Method, pieces: &[&[u8]]) -> Result<Answer, Option<Malformed>> {
     let (mut unread, mut pieces) = (BytesMut::new(), pieces.iter());
     let head = loop {
-        match parse::head(&mut unread, &mut HeaderMap::new())? {
+        match parse::head(&mut unread, &mut FieldNames::default(), &mut HeaderMap::new())? {
             Some(head) if head.status.is_informational() => {}
             Some(head) => break head,
             None => unread.extend_from_slice(pieces.next().ok_or(None)?),

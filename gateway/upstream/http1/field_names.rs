@@ -1,0 +1,90 @@
+//! The names of the fields that an upstream answers with: an app sends the same ones with each answer, mostly, in the same order.
+//!
+//! What must stay true here: a name is what its bytes say, whatever was seen before; and what is kept is bounded. What it is good for:
+//! a name that is not one of HTTP's own would be an allocation in each answer.
+
+use http::HeaderName;
+use http::header::InvalidHeaderName;
+
+/// Fields whose names are kept. Those of an answer that has more come last.
+const MOST: usize = 32;
+/// Bytes of a name that is kept.
+const LONGEST: usize = 31;
+
+/// Those of the last answers on a connection, by their place in the head.
+#[derive(Debug, Default)]
+pub struct FieldNames(Vec<Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    /// As it was written, which is compared in one step where letters without their case are not.
+    bytes: [u8; LONGEST],
+    length: u8,
+    name: HeaderName,
+}
+
+impl FieldNames {
+    /// Of the field in this place, the first of which is 0.
+    ///
+    /// # Errors
+    /// The bytes are no token (RFC 9110 5.1).
+    pub fn name(&mut self, place: usize, bytes: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
+        if let Some(seen) = self.0.get(place).filter(|seen| seen.bytes() == bytes) {
+            return Ok(seen.name.clone());
+        }
+        let name = HeaderName::from_bytes(bytes)?;
+        if bytes.len() <= LONGEST {
+            self.keep(place, Seen::new(bytes, name.clone()));
+        }
+        Ok(name)
+    }
+
+    fn keep(&mut self, place: usize, new: Seen) {
+        if let Some(seen) = self.0.get_mut(place) {
+            *seen = new;
+        } else if place == self.0.len() && place < MOST {
+            self.0.push(new);
+        }
+    }
+}
+
+impl Seen {
+    fn new(bytes: &[u8], name: HeaderName) -> Self {
+        let mut kept = [0; LONGEST];
+        kept[..bytes.len()].copy_from_slice(bytes);
+        Self { bytes: kept, length: u8::try_from(bytes.len()).expect("LONGEST fits"), name }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_name_is_what_its_bytes_say_whatever_was_seen_before(
+            heads in prop::collection::vec(prop::collection::vec("[!-~]{0,3}|[X-Zx-z]-[Aa]|Date|date|[A-B]{30,33}", 0..5), 1..9),
+        ) {
+            let mut names = FieldNames::default();
+            for (place, bytes) in heads.iter().flat_map(|head| head.iter().enumerate()) {
+                let said = HeaderName::from_bytes(bytes.as_bytes()).map_err(|error| error.to_string());
+                prop_assert_eq!(names.name(place, bytes.as_bytes()).map_err(|error| error.to_string()), said);
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_names_are_kept_than_are_bounded() {
+        let mut names = FieldNames::default();
+        for place in 0..100 {
+            assert_eq!(names.name(place, format!("X-{place}").as_bytes()).expect("a name"), format!("x-{place}").as_str());
+        }
+        assert_eq!(names.0.len(), MOST);
+    }
+}
