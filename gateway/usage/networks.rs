@@ -1,17 +1,18 @@
 //! Where keys are used from: of IPv4 a /24, of IPv6 a /48. What this gateway has not met since its start is handed on.
 //!
-//! What must stay true here: a record of a key that goes on from the address it had costs one look; what is remembered is bounded.
+//! What must stay true here: a record from a network that the key was met in costs one look; what is remembered is bounded.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
 
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 use ipnet::IpNet;
 
 use crate::store::KeyNetwork;
 
-/// Networks of all keys together; some 50 MiB. Beyond it everything is met anew.
+/// Networks of all keys together; some 9 MiB. Beyond it everything is met anew.
 const MOST: usize = 500_000;
 /// That wait to be taken. Beyond it those that come are met later.
 const MOST_WAITING: usize = 100_000;
@@ -20,17 +21,12 @@ const MOST_WAITING: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct FirstMet(Mutex<Vec<KeyNetwork>>);
 
-/// What was met.
+/// What was met: 64 bits of a hash for each key and network together, so that many keys take little memory. Two pairs of one hash, of which
+/// the later is not told, come less than once in ten million million new ones; the hash has a seed, so nobody can choose them.
 #[derive(Debug, Default)]
 pub(super) struct Met {
-    by_key: HashMap<String, Networks, RandomState>,
-    count: usize,
-}
-
-#[derive(Debug)]
-struct Networks {
-    last: IpAddr,
-    all: BTreeSet<IpNet>,
+    pairs: HashSet<u64, RandomState>,
+    seed: RandomState,
 }
 
 impl FirstMet {
@@ -52,28 +48,18 @@ impl FirstMet {
 
 impl Met {
     pub fn meet(&mut self, key_id: &str, address: IpAddr, first_met: &FirstMet) {
-        if self.by_key.get(key_id).is_some_and(|networks| networks.last == address) {
-            return;
-        }
         let network = network_of(address);
-        if self.is_new(key_id, address, network) {
+        if self.is_new(key_id, network) {
             first_met.put_back(&[KeyNetwork { key_id: key_id.into(), network }]);
         }
     }
 
-    fn is_new(&mut self, key_id: &str, address: IpAddr, network: IpNet) -> bool {
-        if self.count >= MOST {
-            *self = Self::default();
+    fn is_new(&mut self, key_id: &str, network: IpNet) -> bool {
+        let pair = self.seed.hash_one((key_id, network));
+        if self.pairs.len() >= MOST && !self.pairs.contains(&pair) {
+            self.pairs.clear();
         }
-        let is_new = if let Some(networks) = self.by_key.get_mut(key_id) {
-            networks.last = address;
-            networks.all.insert(network)
-        } else {
-            let networks = Networks { last: address, all: BTreeSet::from([network]) };
-            self.by_key.insert(key_id.to_owned(), networks).is_none()
-        };
-        self.count += usize::from(is_new);
-        is_new
+        self.pairs.insert(pair)
     }
 }
 
