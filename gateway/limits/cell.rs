@@ -70,7 +70,7 @@ impl Cell {
         Self { key_id, state: Mutex::default(), answered: Notify::new() }
     }
 
-    pub(super) fn key_id(&self) -> &KeyId {
+    pub fn key_id(&self) -> &KeyId {
         &self.key_id
     }
 

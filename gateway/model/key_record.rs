@@ -46,16 +46,35 @@ pub enum Standing {
     Expired,
 }
 
-impl KeyRecord {
-    /// At its `expires_at` a key has expired.
-    pub fn standing(&self, now: Timestamp) -> Standing {
-        if !self.is_active || self.revoked_at.is_some() {
+/// What a standing depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    is_active: bool,
+    pub is_revoked: bool,
+    /// At this instant it has ended; the end of time where it never does.
+    ends_at: Timestamp,
+}
+
+impl Validity {
+    pub fn standing(self, now: Timestamp) -> Standing {
+        if !self.is_active || self.is_revoked {
             Standing::Inactive
-        } else if self.expires_at.is_some_and(|end| end <= now) {
+        } else if self.ends_at <= now {
             Standing::Expired
         } else {
             Standing::Good
         }
+    }
+}
+
+impl KeyRecord {
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        self.validity().standing(now)
+    }
+
+    fn validity(&self) -> Validity {
+        let ends_at = self.expires_at.unwrap_or(Timestamp::MAX);
+        Validity { is_active: self.is_active, is_revoked: self.revoked_at.is_some(), ends_at }
     }
 
     /// The same as long as nothing of the key is changed but when it was last used; 32 hex digits.
@@ -91,10 +110,12 @@ impl KeyRecord {
 
 impl FoundKey {
     pub fn standing(&self, now: Timestamp) -> Standing {
-        match self.record.standing(now) {
-            Standing::Good if self.secret_expires_at.is_some_and(|end| end <= now) => Standing::Expired,
-            standing => standing,
-        }
+        self.validity().standing(now)
+    }
+
+    pub fn validity(&self) -> Validity {
+        let of_key = self.record.validity();
+        Validity { ends_at: of_key.ends_at.min(self.secret_expires_at.unwrap_or(Timestamp::MAX)), ..of_key }
     }
 }
 

@@ -9,7 +9,6 @@ use super::answer_body::AnswerBody;
 use super::failure::Failure;
 use super::request_headers::X_REQUEST_ID;
 use super::request_id::RequestId;
-use crate::auth::known_key::LimitHeaders;
 use crate::model::quota::Quota;
 use crate::model::timestamp::Timestamp;
 
@@ -19,8 +18,8 @@ const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Bytes of what varies in our headers: an id, four numbers of up to twenty digits, and what stands between them.
-const OWN_MOST: usize = 32 + 96;
+/// Bytes of what varies in our headers: an id, six numbers of up to twenty digits, and what stands between them.
+const OWN_MOST: usize = 32 + 160;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -115,7 +114,6 @@ pub const fn words(failure: &Failure) -> (StatusCode, &'static str) {
 
 /// What the rate-limit headers say.
 pub struct Limits<'a> {
-    pub prepared: &'a LimitHeaders,
     pub quota: &'a Quota,
     pub now: Timestamp,
 }
@@ -124,7 +122,7 @@ pub struct Limits<'a> {
 pub fn add_own(headers: &mut HeaderMap, id: &RequestId, limits: Option<Limits<'_>>) {
     let mut block = Block { text: [0; OWN_MOST], length: 0 };
     let id_end = match id {
-        RequestId::MadeUp(digits) => block.put(digits),
+        RequestId::MadeUp(digits) => block.put(&[digits]),
         RequestId::Given(_) => 0,
     };
     let ends = limits.as_ref().map(|limits| block.put_limits(limits));
@@ -134,12 +132,12 @@ pub fn add_own(headers: &mut HeaderMap, id: &RequestId, limits: Option<Limits<'_
     };
     let id = if let RequestId::Given(id) = id { id.clone() } else { value(0..id_end) };
     headers.insert(X_REQUEST_ID, id);
-    if let (Some(Limits { prepared, .. }), Some([remaining, reset, end])) = (limits, ends) {
-        headers.insert(X_RATELIMIT_LIMIT, prepared.limit.clone());
-        headers.insert(X_RATELIMIT_REMAINING, value(id_end..remaining));
+    if let Some([limit, remaining, reset, policy, end]) = ends {
+        headers.insert(X_RATELIMIT_LIMIT, value(id_end..limit));
+        headers.insert(X_RATELIMIT_REMAINING, value(limit..remaining));
         headers.insert(X_RATELIMIT_RESET, value(remaining..reset));
-        headers.insert(RATELIMIT_POLICY, prepared.policy.clone());
-        headers.insert(RATELIMIT, value(reset..end));
+        headers.insert(RATELIMIT_POLICY, value(reset..policy));
+        headers.insert(RATELIMIT, value(policy..end));
     }
 }
 
@@ -149,23 +147,28 @@ struct Block {
 }
 
 impl Block {
-    /// Returns where the part ends.
-    fn put(&mut self, part: &[u8]) -> usize {
-        self.text[self.length..][..part.len()].copy_from_slice(part);
-        self.length += part.len();
+    /// Returns where they end.
+    fn put(&mut self, parts: &[&[u8]]) -> usize {
+        for part in parts {
+            self.text[self.length..][..part.len()].copy_from_slice(part);
+            self.length += part.len();
+        }
         self.length
     }
 
-    /// Returns where what remains ends, the reset, and the newer form of both.
-    fn put_limits(&mut self, Limits { quota, now, .. }: &Limits<'_>) -> [usize; 3] {
-        let (mut digits, mut others) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let left = digits.format(quota.remaining).as_bytes();
-        let remaining = self.put(left);
-        let reset = self.put(others.format(quota.reset.as_secs()).as_bytes());
-        self.put(b"\"hour\";r=");
-        self.put(left);
-        self.put(b";t=");
-        [remaining, reset, self.put(others.format(seconds_left(quota, *now)).as_bytes())]
+    /// Returns where the limit ends, what remains, the reset, and the newer form of the first and of the others.
+    fn put_limits(&mut self, Limits { quota, now }: &Limits<'_>) -> [usize; 5] {
+        let numbers = [quota.limit, quota.remaining, quota.reset.as_secs(), seconds_left(quota, *now)];
+        let mut digits = [itoa::Buffer::new(); 4];
+        let mut digits = digits.iter_mut().zip(numbers).map(|(buffer, number)| buffer.format(number).as_bytes());
+        let [limit, remaining, reset, left] = std::array::from_fn(|_| digits.next().expect("there are four"));
+        [
+            self.put(&[limit]),
+            self.put(&[remaining]),
+            self.put(&[reset]),
+            self.put(&[b"\"hour\";q=", limit, b";w=3600"]),
+            self.put(&[b"\"hour\";r=", remaining, b";t=", left]),
+        ]
     }
 }
 
@@ -195,8 +198,7 @@ mod tests {
     #[test]
     fn the_three_families_agree() {
         let quota = Quota { limit: 1000, remaining: 999, reset: Timestamp::from_secs(7200) };
-        let prepared = LimitHeaders::of(1000);
-        let limits = || Limits { prepared: &prepared, quota: &quota, now: Timestamp::from_millis(7_149_001) };
+        let limits = || Limits { quota: &quota, now: Timestamp::from_millis(7_149_001) };
         let mut headers = HeaderMap::new();
         add_own(&mut headers, &RequestId::MadeUp([b'a'; 32]), Some(limits()));
         assert_eq!(headers["x-request-id"], "a".repeat(32));
