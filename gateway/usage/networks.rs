@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use foldhash::quality::RandomState;
 use ipnet::IpNet;
+use tokio::sync::Notify;
 
 use crate::store::KeyNetwork;
 
@@ -16,10 +17,15 @@ use crate::store::KeyNetwork;
 const MOST: usize = 500_000;
 /// That wait to be taken. Beyond it those that come are met later.
 const MOST_WAITING: usize = 100_000;
+/// So many should not wait for long: each takes ten times the memory of one that is only remembered.
+const MANY: usize = 1_000;
 
 /// What was met and not taken yet.
 #[derive(Debug, Default)]
-pub struct FirstMet(Mutex<Vec<KeyNetwork>>);
+pub struct FirstMet {
+    waiting: Mutex<Vec<KeyNetwork>>,
+    many: Notify,
+}
 
 /// What was met: 64 bits of a hash for each key and network together, so that many keys take little memory. Two pairs of one hash, of which
 /// the later is not told, come less than once in ten million million new ones; the hash has a seed, so nobody can choose them.
@@ -39,10 +45,18 @@ impl FirstMet {
         let mut waiting = self.waiting();
         let room = MOST_WAITING.saturating_sub(waiting.len());
         waiting.extend(networks.iter().take(room).cloned());
+        if waiting.len() >= MANY {
+            self.many.notify_one();
+        }
+    }
+
+    /// Completes once many wait to be taken.
+    pub async fn many(&self) {
+        self.many.notified().await;
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<KeyNetwork>> {
-        self.0.lock().expect("nothing panics while it holds the networks")
+        self.waiting.lock().expect("nothing panics while it holds the networks")
     }
 }
 
@@ -71,6 +85,8 @@ fn network_of(address: IpAddr) -> IpNet {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn network(address: &str) -> IpNet {
@@ -97,6 +113,16 @@ mod tests {
         let told = first_met.take().into_iter().map(|met| format!("{} {}", met.key_id, met.network)).collect::<Vec<_>>();
         assert_eq!(told, ["a 10.0.0.0/24", "b 10.0.0.0/24", "a 10.0.1.0/24"]);
         assert_eq!(first_met.take(), []);
+    }
+
+    #[test]
+    fn whoever_takes_them_is_told_once_many_wait() {
+        let (mut met, first_met) = (Met::default(), FirstMet::default());
+        (1..MANY).for_each(|key| met.meet(&key.to_string(), [10, 0, 0, 1].into(), &first_met));
+        assert!(first_met.many().now_or_never().is_none());
+        met.meet("the last", [10, 0, 0, 1].into(), &first_met);
+        assert!(first_met.many().now_or_never().is_some());
+        assert_eq!(first_met.take().len(), MANY);
     }
 
     #[test]
