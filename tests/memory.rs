@@ -92,7 +92,9 @@ async fn use_each(address: SocketAddr, keys: &[String]) {
     let keys = keys.to_vec();
     let using = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).expect("it listens");
-        keys.iter().for_each(|key| ask(&mut stream, key));
+        for key in &keys {
+            ask(&mut stream, key);
+        }
     });
     using.await.expect("every request is answered");
 }

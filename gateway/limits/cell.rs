@@ -123,7 +123,9 @@ impl Cell {
         }
         let answered = active.answered.take();
         drop(state);
-        answered.iter().for_each(|answered| answered.notify_waiters());
+        if let Some(answered) = answered {
+            answered.notify_waiters();
+        }
     }
 
     pub(super) fn report(&self, now: Timestamp, idle: Duration) -> Option<Report> {

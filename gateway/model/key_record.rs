@@ -109,10 +109,6 @@ impl KeyRecord {
 }
 
 impl FoundKey {
-    pub fn standing(&self, now: Timestamp) -> Standing {
-        self.validity().standing(now)
-    }
-
     pub fn validity(&self) -> Validity {
         let of_key = self.record.validity();
         Validity { ends_at: of_key.ends_at.min(self.secret_expires_at.unwrap_or(Timestamp::MAX)), ..of_key }
@@ -150,8 +146,8 @@ mod tests {
     fn a_key_is_good_until_the_instant_it_expires() {
         let mut key = key();
         key.record.expires_at = Some(Timestamp::from_secs(100));
-        assert_eq!(key.standing(Timestamp::from_millis(99_999)), Standing::Good);
-        assert_eq!(key.standing(Timestamp::from_secs(100)), Standing::Expired);
+        assert_eq!(key.validity().standing(Timestamp::from_millis(99_999)), Standing::Good);
+        assert_eq!(key.validity().standing(Timestamp::from_secs(100)), Standing::Expired);
     }
 
     #[test]
@@ -223,8 +219,8 @@ mod tests {
     fn a_rotated_secret_ends_with_its_grace_and_not_the_key() {
         let mut old = key();
         old.secret_expires_at = Some(Timestamp::from_secs(50));
-        assert_eq!(old.standing(Timestamp::from_secs(49)), Standing::Good);
-        assert_eq!(old.standing(Timestamp::from_secs(50)), Standing::Expired);
+        assert_eq!(old.validity().standing(Timestamp::from_secs(49)), Standing::Good);
+        assert_eq!(old.validity().standing(Timestamp::from_secs(50)), Standing::Expired);
         assert_eq!(old.record.standing(Timestamp::from_secs(50)), Standing::Good);
     }
 
@@ -232,6 +228,6 @@ mod tests {
     fn a_revoked_key_stays_inactive_even_when_the_flag_is_set_again() {
         let mut key = key();
         key.record.revoked_at = Some(Timestamp::from_secs(1));
-        assert_eq!(key.standing(Timestamp::from_secs(2)), Standing::Inactive);
+        assert_eq!(key.validity().standing(Timestamp::from_secs(2)), Standing::Inactive);
     }
 }

@@ -113,6 +113,7 @@ pub const fn words(failure: &Failure) -> (StatusCode, &'static str) {
 }
 
 /// What the rate-limit headers say.
+#[derive(Clone, Copy)]
 pub struct Limits<'a> {
     pub quota: &'a Quota,
     pub now: Timestamp,
