@@ -1,5 +1,7 @@
 //! What each failure is answered with: one exhaustive table, as `application/problem+json` (RFC 9457).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -18,8 +20,11 @@ const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Bytes of what varies in our headers: an id, six numbers of up to twenty digits, and what stands between them.
-const OWN_MOST: usize = 32 + 160;
+/// Bytes of what varies in our headers: an id, four numbers of up to twenty digits, and what stands between them.
+const OWN_MOST: usize = 32 + 108;
+/// What stands before the numbers in the newer form.
+const OF_LIMIT: &[u8] = b"\"hour\";q=";
+const OF_REMAINING: &[u8] = b"\"hour\";r=";
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -122,23 +127,22 @@ pub struct Limits<'a> {
 /// The request's id and, where a key was used, the three families of rate-limit headers. What varies is written into one block.
 pub fn add_own(headers: &mut HeaderMap, id: &RequestId, limits: Option<Limits<'_>>) {
     let mut block = Block { text: [0; OWN_MOST], length: 0 };
-    let id_end = match id {
+    let id_place = match id {
         RequestId::MadeUp(digits) => block.put(&[digits]),
-        RequestId::Given(_) => 0,
+        RequestId::Given(_) => 0..0,
     };
-    let ends = limits.as_ref().map(|limits| block.put_limits(limits));
+    let places = limits.map(|limits| block.put_limits(limits));
     let text = if block.length > 0 { Bytes::from_owner(block.text) } else { Bytes::new() };
-    let value = |range: std::ops::Range<usize>| {
-        HeaderValue::from_maybe_shared(text.slice(range)).expect("digits and visible ASCII are a value")
-    };
-    let id = if let RequestId::Given(id) = id { id.clone() } else { value(0..id_end) };
+    let value =
+        |place: Range<usize>| HeaderValue::from_maybe_shared(text.slice(place)).expect("digits and visible ASCII are a value");
+    let id = if let RequestId::Given(id) = id { id.clone() } else { value(id_place) };
     headers.insert(X_REQUEST_ID, id);
-    if let Some([limit, remaining, reset, policy, end]) = ends {
-        headers.insert(X_RATELIMIT_LIMIT, value(id_end..limit));
-        headers.insert(X_RATELIMIT_REMAINING, value(limit..remaining));
-        headers.insert(X_RATELIMIT_RESET, value(remaining..reset));
-        headers.insert(RATELIMIT_POLICY, value(reset..policy));
-        headers.insert(RATELIMIT, value(policy..end));
+    if let Some([limit, remaining, reset, policy, newer]) = places {
+        headers.insert(X_RATELIMIT_LIMIT, value(limit));
+        headers.insert(X_RATELIMIT_REMAINING, value(remaining));
+        headers.insert(X_RATELIMIT_RESET, value(reset));
+        headers.insert(RATELIMIT_POLICY, value(policy));
+        headers.insert(RATELIMIT, value(newer));
     }
 }
 
@@ -148,28 +152,28 @@ struct Block {
 }
 
 impl Block {
-    /// Returns where they end.
-    fn put(&mut self, parts: &[&[u8]]) -> usize {
+    /// Returns where they stand.
+    fn put(&mut self, parts: &[&[u8]]) -> Range<usize> {
+        let start = self.length;
         for part in parts {
             self.text[self.length..][..part.len()].copy_from_slice(part);
             self.length += part.len();
         }
-        self.length
+        start..self.length
     }
 
-    /// Returns where the limit ends, what remains, the reset, and the newer form of the first and of the others.
-    fn put_limits(&mut self, Limits { quota, now }: &Limits<'_>) -> [usize; 5] {
-        let numbers = [quota.limit, quota.remaining, quota.reset.as_secs(), seconds_left(quota, *now)];
-        let mut digits = [itoa::Buffer::new(); 4];
-        let mut digits = digits.iter_mut().zip(numbers).map(|(buffer, number)| buffer.format(number).as_bytes());
-        let [limit, remaining, reset, left] = std::array::from_fn(|_| digits.next().expect("there are four"));
-        [
-            self.put(&[limit]),
-            self.put(&[remaining]),
-            self.put(&[reset]),
-            self.put(&[b"\"hour\";q=", limit, b";w=3600"]),
-            self.put(&[b"\"hour\";r=", remaining, b";t=", left]),
-        ]
+    /// Returns where the limit stands, what remains, the reset, and the newer form of the first and of the others.
+    fn put_limits(&mut self, Limits { quota, now }: Limits<'_>) -> [Range<usize>; 5] {
+        let mut buffers = [itoa::Buffer::new(); 4];
+        let [first, second, third, fourth] = &mut buffers;
+        let limit = first.format(quota.limit).as_bytes();
+        let remaining = second.format(quota.remaining).as_bytes();
+        let reset = self.put(&[third.format(quota.reset.as_secs()).as_bytes()]);
+        let policy = self.put(&[OF_LIMIT, limit, b";w=3600"]);
+        let newer = self.put(&[OF_REMAINING, remaining, b";t=", fourth.format(seconds_left(quota, now)).as_bytes()]);
+        // The same digits serve both forms.
+        let after = |start: usize, text: &[u8], digits: &[u8]| start + text.len()..start + text.len() + digits.len();
+        [after(policy.start, OF_LIMIT, limit), after(newer.start, OF_REMAINING, remaining), reset, policy, newer]
     }
 }
 
@@ -212,6 +216,15 @@ mod tests {
         assert_eq!(headers["x-ratelimit-reset"], "7200");
         assert_eq!(headers["ratelimit-policy"], "\"hour\";q=1000;w=3600");
         assert_eq!(headers["ratelimit"], "\"hour\";r=999;t=51");
+    }
+
+    #[test]
+    fn the_longest_numbers_have_room() {
+        let quota = Quota { limit: u64::MAX, remaining: u64::MAX, reset: Timestamp::MAX };
+        let mut headers = HeaderMap::new();
+        add_own(&mut headers, &RequestId::MadeUp([b'a'; 32]), Some(Limits { quota: &quota, now: Timestamp::default() }));
+        assert_eq!(headers["x-ratelimit-limit"], u64::MAX.to_string());
+        assert_eq!(headers["ratelimit-policy"], format!("\"hour\";q={};w=3600", u64::MAX));
     }
 
     #[test]
