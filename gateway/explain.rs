@@ -163,7 +163,7 @@ fn key_steps(key: &AskedKey, client: Option<ClientIp>, route: &Route, now: Times
         (_, AskedKey::Known { record, used }) => (record, *used),
     };
     let standing = record.standing(now);
-    let allowed = auth::judge(standing, record, client);
+    let allowed = auth::judge(standing, Some(&record.allowed_ips), client);
     match &allowed {
         Err(refusal @ (Refusal::Inactive | Refusal::Expired)) => steps.refuse("key", refusal.to_string()),
         _ => steps.pass("key", format!("{} of {} is active", record.key_id, record.user_id)),

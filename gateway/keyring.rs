@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(Form::of(created.key.expose().as_bytes(), "hk"), Form::Ours);
         assert_eq!(created.record.key_prefix, created.key.shown_prefix());
         let found = store.find_key(created.key.hash()).await.unwrap().unwrap();
-        assert_eq!((found.standing(NOW), &found.record), (Standing::Good, &created.record));
+        assert_eq!((found.validity().standing(NOW), &found.record), (Standing::Good, &created.record));
         assert_eq!(show(&store, &created.record.key_id).await.unwrap(), created.record);
         assert_eq!(list(&store, &KeyFilter::default()).await.unwrap().keys, [created.record]);
 
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(rotated.previous_valid_until, Some(NOW.plus(HOUR)));
         assert_eq!(show(&store, id).await.unwrap(), rotated.record);
         for key in [&created.key, &rotated.key] {
-            assert_eq!(store.find_key(key.hash()).await.unwrap().unwrap().standing(NOW), Standing::Good);
+            assert_eq!(store.find_key(key.hash()).await.unwrap().unwrap().validity().standing(NOW), Standing::Good);
         }
     }
 
@@ -352,6 +352,6 @@ mod tests {
         let enable = KeyChanges { is_active: Update::Set(true), ..KeyChanges::default() };
         let refusal = update(&store, id, enable, NOW).await.unwrap_err();
         assert!(matches!(refusal, KeyringError::Store(StoreError::Refused(_))), "{refusal:?}");
-        assert_eq!(store.find_key(created.key.hash()).await.unwrap().unwrap().standing(NOW), Standing::Inactive);
+        assert_eq!(store.find_key(created.key.hash()).await.unwrap().unwrap().validity().standing(NOW), Standing::Inactive);
     }
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::config::{self, Config};
 use crate::drain::Tasks;
@@ -93,14 +93,13 @@ impl Alerts {
         let Some(first_met) = &self.first_met else { return std::future::pending().await };
         loop {
             let rules = self.rules();
-            let pause = match networks::look(first_met, &self.store, &rules, teller).await {
-                Ok(()) => rules.look_every,
+            match networks::look(first_met, &self.store, &rules, teller).await {
+                Ok(()) => drop(timeout(rules.look_every, first_met.many()).await),
                 Err(error) => {
                     tracing::debug!(%error, "where keys are used from cannot be noted now");
-                    ASK_AGAIN
+                    sleep(ASK_AGAIN).await;
                 }
-            };
-            sleep(pause).await;
+            }
         }
     }
 

@@ -190,7 +190,7 @@ impl Lookup {
     pub(super) fn forget_key(&self, key_id: &KeyId) {
         let mut flights = self.flights();
         flights.values_mut().for_each(|flight| flight.voided = true);
-        self.known.retain(|_, known| known.key.record.key_id != *key_id);
+        self.known.retain(|_, known| known.key_id != *key_id);
     }
 
     /// Any secret that was unknown may be one now.
@@ -262,35 +262,40 @@ impl Lookup {
 
     async fn fly(&self, hash: KeyHash, credential: &Credential) {
         loop {
-            let (answer, place) = self.look_up(hash, credential).await;
+            let (answer, to_share) = self.look_up(hash, credential).await;
             let Some(waiters) = self.land(hash, &answer) else { continue };
             for waiter in waiters {
                 // A waiter that is gone has left with its client.
                 let _ = waiter.send(answer.clone());
             }
-            if let (Some(shared), Some(place), Ok(Some(known))) = (&self.shared, place, answer) {
-                shared.fill(place, &known.key).await;
+            if let (Some(shared), Some((place, key))) = (&self.shared, to_share) {
+                shared.fill(place, &key).await;
             }
             return;
         }
     }
 
-    /// In Redis, else in the store; with the place that Redis has for what the store says.
-    async fn look_up(&self, hash: KeyHash, credential: &Credential) -> (Answer, Option<Place>) {
+    /// In Redis, else in the store; with what the store says where Redis has a place for it.
+    async fn look_up(&self, hash: KeyHash, credential: &Credential) -> (Answer, Option<(Place, FoundKey)>) {
         let asked_at = self.now();
         let finding = match &self.shared {
             Some(shared) => shared.find(hash).await,
             None => Finding::Nothing,
         };
         let place = match finding {
-            Finding::Key { key, age } => return (Ok(Some(self.prepare(*key, asked_at.saturating_sub(age)))), None),
+            Finding::Key { key, age } => return (Ok(Some(self.prepare(&key, asked_at.saturating_sub(age)))), None),
             Finding::Place(place) => Some(place),
             Finding::Nothing => None,
         };
-        (self.ask_store(hash, credential).await, place)
+        match self.ask_store(hash, credential).await {
+            Ok(Some((key, asked_at))) => (Ok(Some(self.prepare(&key, asked_at))), place.map(|place| (place, key))),
+            Ok(None) => (Ok(None), None),
+            Err(error) => (Err(error), None),
+        }
     }
 
-    async fn ask_store(&self, hash: KeyHash, credential: &Credential) -> Answer {
+    /// The key, and when the store was asked for it.
+    async fn ask_store(&self, hash: KeyHash, credential: &Credential) -> Result<Option<(FoundKey, u64)>, StoreError> {
         let mut asked_at = self.now();
         let mut answer = self.store.find_key(hash).await;
         if matches!(answer, Ok(None)) && self.awaiting_first_use.load(Ordering::Relaxed) {
@@ -305,7 +310,7 @@ impl Lookup {
             Err(_) => LookupResult::Error,
         };
         self.metrics.lookup(Layer::Store, result);
-        Ok(answer?.map(|key| self.prepare(key, asked_at)))
+        Ok(answer?.filter(|key| key.hash == hash).map(|key| (key, asked_at)))
     }
 
     /// Keeps the answer and gives back who waits for it; `None` when it is void and must be asked for again.
@@ -337,9 +342,8 @@ impl Lookup {
         }
     }
 
-    fn prepare(&self, key: FoundKey, asked_at: u64) -> Arc<KnownKey> {
-        let key_id = key.record.key_id.clone();
-        Arc::new(KnownKey::new(key, || self.limiter.cell(&key_id), asked_at))
+    fn prepare(&self, key: &FoundKey, asked_at: u64) -> Arc<KnownKey> {
+        Arc::new(KnownKey::new(key, || self.limiter.cell(&key.record.key_id), asked_at))
     }
 
     fn flights(&self) -> MutexGuard<'_, HashMap<KeyHash, Flight, HashIsHashed>> {

@@ -9,9 +9,9 @@ pub mod watch;
 use std::sync::Arc;
 
 use crate::clock::Moment;
-use crate::model::address::ClientIp;
+use crate::model::address::{ClientIp, IpNetSet};
 use crate::model::api_key::Form;
-use crate::model::key_record::{KeyRecord, Standing};
+use crate::model::key_record::Standing;
 use crate::store::StoreError;
 use extract::Presented;
 use known_key::KnownKey;
@@ -48,7 +48,7 @@ pub async fn authenticate(
     lookup: &Arc<Lookup>,
 ) -> Result<Arc<KnownKey>, Refusal> {
     let known = identify(presented, now, lookup).await?;
-    judge(known.key.standing(now.wall), &known.key.record, client).map(|()| known)
+    judge(known.validity.standing(now.wall), known.allowed_ips(), client).map(|()| known)
 }
 
 /// Whose key was presented. It may be one that is good no more: that is for [`judge`] to say.
@@ -63,23 +63,21 @@ pub async fn identify(presented: Presented<'_>, now: Moment, lookup: &Arc<Lookup
         Presented::One { form: Form::Foreign, .. } if !lookup.store_has_foreign_keys() => return Err(Refusal::Unknown),
         Presented::One { hash, credential, .. } => (hash, credential),
     };
-    let found = lookup.find(hash, credential.expose(), now.monotonic).await?;
-    found.filter(|known| known.key.hash.matches(&hash)).ok_or(Refusal::Unknown)
+    lookup.find(hash, credential.expose(), now.monotonic).await?.ok_or(Refusal::Unknown)
 }
 
-/// Whether a key of this standing may be used from this address.
+/// Whether a key of this standing may be used from this address. None that is allowed: all are.
 ///
 /// # Errors
 /// [`Refusal::Inactive`], [`Refusal::Expired`] or [`Refusal::Address`], the first of them.
-pub fn judge(standing: Standing, record: &KeyRecord, client: Option<ClientIp>) -> Result<(), Refusal> {
+pub fn judge(standing: Standing, allowed: Option<&IpNetSet>, client: Option<ClientIp>) -> Result<(), Refusal> {
     match standing {
         Standing::Good => {}
         Standing::Inactive => return Err(Refusal::Inactive),
         Standing::Expired => return Err(Refusal::Expired),
     }
-    let allowed = &record.allowed_ips;
-    match allowed.is_empty() || client.is_some_and(|client| allowed.contains(client.get())) {
-        true => Ok(()),
-        false => Err(Refusal::Address),
+    match allowed.filter(|allowed| !allowed.is_empty()) {
+        Some(allowed) if !client.is_some_and(|client| allowed.contains(client.get())) => Err(Refusal::Address),
+        _ => Ok(()),
     }
 }

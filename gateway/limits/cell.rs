@@ -1,31 +1,27 @@
 //! A key's place in this gateway: its allowance, shared by all threads that serve its requests.
 //!
-//! What must stay true here: a key has one cell while anything of its hour is held or owed, and one question under way at most.
+//! What must stay true here: one question of a key is under way at most. Most cells are at rest: those take no more memory than what
+//! is known of the hour.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
+use tokio::sync::futures::OwnedNotified;
 
 use super::fleet::Fleet;
-use super::lease::{Allowance, Question, Step, Verdict};
+use super::lease::{Allowance, Question, Settled, Step, Verdict};
 use super::lease_file::{LeaseFile, Slot};
 use crate::config::OnAuthorityFailure;
 use crate::model::ids::KeyId;
 use crate::model::lease::{LeaseAnswer, Report};
 use crate::model::timestamp::Timestamp;
 
-/// Cells there may be before those that nobody holds any more are looked for.
-const CELLS_BEFORE_SWEEP: usize = 1024;
-
 /// Kept with the key's record, so that a request need not look for it.
 #[derive(Debug)]
 pub struct Cell {
     key_id: KeyId,
     state: Mutex<State>,
-    answered: Notify,
 }
 
 /// How much of its hour a key has used, over all gateways, when this one last heard of it and admitted since.
@@ -37,20 +33,28 @@ pub struct HourUse {
     pub limit: u64,
 }
 
+#[derive(Debug)]
+enum State {
+    /// Nothing is held or owed.
+    Settled(Settled),
+    Active(Box<Active>),
+}
+
 #[derive(Debug, Default)]
-struct State {
+struct Active {
     allowance: Allowance,
     slot: Option<Slot>,
-    is_asking: bool,
+    /// Of the question under way.
+    answered: Option<Arc<Notify>>,
     is_listed: bool,
 }
 
 pub(super) enum Taken {
     Decided(Verdict),
     /// Send this, then wait for the answer.
-    Ask(Question),
+    Ask(Question, OwnedNotified),
     /// Somebody has asked: wait for the answer.
-    Wait,
+    Wait(OwnedNotified),
 }
 
 impl Cell {
@@ -62,15 +66,18 @@ impl Cell {
 
     /// Of the hour as it is known here.
     pub(super) fn hour_use(&self, now: Timestamp) -> Option<HourUse> {
-        let (used, limit) = self.state().allowance.used(now)?;
+        let (used, limit) = match &*self.state() {
+            State::Settled(settled) => settled.used(now),
+            State::Active(active) => active.allowance.used(now),
+        }?;
         Some(HourUse { key_id: self.key_id.clone(), used, limit })
     }
 
     pub(super) fn new(key_id: KeyId) -> Self {
-        Self { key_id, state: Mutex::default(), answered: Notify::new() }
+        Self { key_id, state: Mutex::new(State::Settled(Settled::default())) }
     }
 
-    pub(super) fn key_id(&self) -> &KeyId {
+    pub fn key_id(&self) -> &KeyId {
         &self.key_id
     }
 
@@ -79,81 +86,90 @@ impl Cell {
         if let Some(verdict) = state.take(limit, now) {
             return Taken::Decided(verdict);
         }
-        if state.is_asking {
-            return Taken::Wait;
+        let active = state.active();
+        if let Some(answered) = &active.answered {
+            return Taken::Wait(Arc::clone(answered).notified_owned());
         }
-        state.is_asking = true;
-        state.slot = state.slot.take().or_else(|| file.reserve());
-        let is_spooled = state.slot.is_some() && !file.is_failing();
-        Taken::Ask(state.allowance.ask(limit, now, is_spooled))
+        active.slot = active.slot.take().or_else(|| file.reserve());
+        let is_spooled = active.slot.is_some() && !file.is_failing();
+        let question = active.allowance.ask(limit, now, is_spooled);
+        Taken::Ask(question, Arc::clone(active.answered.insert(Arc::default())).notified_owned())
     }
 
     /// What to send when a question without an answer may have brought a lease.
     pub(super) fn ask_to_take_back(&self, now: Timestamp) -> Option<Question> {
-        let mut state = self.state();
-        if state.is_asking {
-            return None;
+        match &mut *self.state() {
+            State::Active(active) if active.answered.is_none() => {
+                let question = active.allowance.ask_to_take_back(now)?;
+                active.answered = Some(Arc::default());
+                Some(question)
+            }
+            _ => None,
         }
-        let question = state.allowance.ask_to_take_back(now);
-        state.is_asking = question.is_some();
-        question
     }
 
     pub(super) fn take_alone(&self, limit: u64, now: Timestamp, policy: OnAuthorityFailure, fleet: Fleet) -> Verdict {
         let mut state = self.state();
-        state.take(limit, now).unwrap_or_else(|| state.allowance.take_alone(limit, now, policy, fleet))
+        state.take(limit, now).unwrap_or_else(|| state.active().allowance.take_alone(limit, now, policy, fleet))
     }
 
     /// The end of a question, in whatever way. `None`: it has no answer.
     pub(super) fn end_question(&self, question: &Question, answer: Option<&LeaseAnswer>, now: Timestamp) {
         let mut state = self.state();
-        state.is_asking = false;
+        let active = state.active();
         match answer {
-            Some(answer) => state.allowance.answered(question, answer, now),
-            None => state.allowance.unanswered(question),
+            Some(answer) => active.allowance.answered(question, answer, now),
+            None => active.allowance.unanswered(question),
         }
+        let answered = active.answered.take();
         drop(state);
-        self.answered.notify_waiters();
-    }
-
-    /// Completes with the next question that ends after this call.
-    pub(super) fn answered(&self) -> Notified<'_> {
-        self.answered.notified()
+        if let Some(answered) = answered {
+            answered.notify_waiters();
+        }
     }
 
     pub(super) fn report(&self, now: Timestamp, idle: Duration) -> Option<Report> {
-        self.state().allowance.report(now, idle)
+        match &mut *self.state() {
+            State::Settled(_) => None,
+            State::Active(active) => active.allowance.report(now, idle),
+        }
     }
 
     pub(super) fn confirmed(&self, report: &Report, is_wanted_back: bool) {
-        self.state().allowance.confirmed(report, is_wanted_back);
+        self.state().active().allowance.confirmed(report, is_wanted_back);
     }
 
     pub(super) fn unconfirmed(&self, report: &Report) {
-        self.state().allowance.unconfirmed(report);
+        self.state().active().allowance.unconfirmed(report);
     }
 
     pub(super) fn reset(&self) {
-        self.state().allowance.reset();
+        match &mut *self.state() {
+            State::Settled(settled) => settled.reset(),
+            State::Active(active) => active.allowance.reset(),
+        }
     }
 
     pub(super) fn doubt(&self) {
-        self.state().allowance.doubt();
+        match &mut *self.state() {
+            State::Settled(settled) => settled.doubt(),
+            State::Active(active) => active.allowance.doubt(),
+        }
     }
 
     /// Whether the cell has to be put on the list of those with something to report.
     pub(super) fn enlist(&self) -> bool {
-        !std::mem::replace(&mut self.state().is_listed, true)
+        !std::mem::replace(&mut self.state().active().is_listed, true)
     }
 
     /// Whether the cell left that list: it has nothing to report, now or soon.
     pub(super) fn retire(&self) -> bool {
         let mut state = self.state();
-        if state.is_asking || !state.allowance.is_settled() {
-            return false;
+        if let State::Active(active) = &mut *state {
+            let settled = if active.answered.is_none() { active.allowance.settle() } else { None };
+            let Some(settled) = settled else { return false };
+            *state = State::Settled(settled);
         }
-        state.is_listed = false;
-        state.slot = None;
         true
     }
 
@@ -163,6 +179,27 @@ impl Cell {
 }
 
 impl State {
+    fn take(&mut self, limit: u64, now: Timestamp) -> Option<Verdict> {
+        match self {
+            Self::Settled(settled) => settled.take(limit, now),
+            Self::Active(active) => active.take(limit, now),
+        }
+    }
+
+    /// Whoever makes it so sees to it that the cell is on the list, so that it comes to rest again.
+    fn active(&mut self) -> &mut Active {
+        if let Self::Settled(settled) = self {
+            let allowance = std::mem::take(settled).into();
+            *self = Self::Active(Box::new(Active { allowance, ..Active::default() }));
+        }
+        match self {
+            Self::Active(active) => active,
+            Self::Settled(_) => unreachable!("it was made active just now"),
+        }
+    }
+}
+
+impl Active {
     fn take(&mut self, limit: u64, now: Timestamp) -> Option<Verdict> {
         loop {
             match self.allowance.take(limit, now) {
@@ -177,65 +214,12 @@ impl State {
     }
 }
 
-/// The cells by key. Does not keep them: records do, and the list of those with something to report.
-#[derive(Debug)]
-pub(super) struct Cells {
-    by_key: HashMap<KeyId, Weak<Cell>>,
-    sweep_at: usize,
-}
-
-impl Cells {
-    pub(super) fn new() -> Self {
-        Self { by_key: HashMap::new(), sweep_at: CELLS_BEFORE_SWEEP }
-    }
-
-    pub(super) fn find(&self, key_id: &KeyId) -> Option<Arc<Cell>> {
-        self.by_key.get(key_id).and_then(Weak::upgrade)
-    }
-
-    pub(super) fn find_or_make(&mut self, key_id: &KeyId) -> Arc<Cell> {
-        if let Some(cell) = self.find(key_id) {
-            return cell;
-        }
-        if self.by_key.len() >= self.sweep_at {
-            self.by_key.retain(|_, cell| cell.strong_count() > 0);
-            self.sweep_at = CELLS_BEFORE_SWEEP.max(self.by_key.len() * 2);
-        }
-        let cell = Arc::new(Cell::new(key_id.clone()));
-        self.by_key.insert(key_id.clone(), Arc::downgrade(&cell));
-        cell
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = Arc<Cell>> {
-        self.by_key.values().filter_map(Weak::upgrade)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::lease::{Grant, LeaseId};
 
     const NOW: Timestamp = Timestamp::from_secs(1_795_341_600);
-
-    #[test]
-    fn a_key_has_one_cell_while_anybody_holds_it() {
-        let mut cells = Cells::new();
-        let cell = cells.find_or_make(&"a".into());
-        assert!(Arc::ptr_eq(&cell, &cells.find_or_make(&"a".into())));
-        assert!(!Arc::ptr_eq(&cell, &cells.find_or_make(&"b".into())));
-    }
-
-    #[test]
-    fn keys_that_nobody_holds_do_not_fill_the_memory() {
-        let mut cells = Cells::new();
-        let held = cells.find_or_make(&"held".into());
-        for n in 0..10 * CELLS_BEFORE_SWEEP {
-            cells.find_or_make(&n.to_string().into());
-        }
-        assert!(cells.by_key.len() <= CELLS_BEFORE_SWEEP + 1, "{}", cells.by_key.len());
-        assert!(Arc::ptr_eq(&held, &cells.find_or_make(&"held".into())));
-    }
 
     fn answer(permits: u64) -> LeaseAnswer {
         let lease = Some(Grant { id: LeaseId::from_number(1), permits });
@@ -245,7 +229,7 @@ mod tests {
     /// The question that a first request makes its cell ask.
     fn first_question(cell: &Cell, file: &Arc<LeaseFile>) -> Question {
         match cell.take_or_ask(1000, NOW, file) {
-            Taken::Ask(question) => question,
+            Taken::Ask(question, _) => question,
             _ => panic!("nothing is known yet"),
         }
     }
@@ -270,10 +254,29 @@ mod tests {
         assert!(question.request.is_spooled);
         cell.end_question(&question, Some(&answer(10)), NOW);
         assert!(matches!(cell.try_take(1000, NOW), Some(Verdict::Admitted(_))));
-        cell.state().slot = None;
+        cell.state().active().slot = None;
         assert_eq!(cell.try_take(1000, NOW), None);
         let report = cell.report(NOW, Duration::MAX).unwrap().lease.unwrap();
         assert_eq!((report.spent, report.finished), (1, true));
+    }
+
+    #[test]
+    fn a_cell_at_rest_is_small_and_still_knows_its_hour() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, _) = LeaseFile::open(folder.path()).unwrap();
+        let cell = Cell::new("a".into());
+        let question = first_question(&cell, &file);
+        cell.end_question(&question, Some(&LeaseAnswer { lease: None, ..answer(1000) }), NOW);
+        let refused = cell.try_take(1000, NOW);
+        assert!(matches!(refused, Some(Verdict::Spent { .. })));
+        assert!(cell.retire());
+        assert!(matches!(*cell.state(), State::Settled(_)) && size_of::<Cell>() <= 80);
+        assert_eq!((cell.try_take(1000, NOW), cell.try_take(999, NOW)), (refused, None));
+        cell.doubt();
+        let hour_use = HourUse { key_id: "a".into(), used: 1000, limit: 1000 };
+        assert_eq!((cell.try_take(1000, NOW), cell.hour_use(NOW)), (None, Some(hour_use)), "it may be asked for");
+        cell.reset();
+        assert_eq!(cell.hour_use(NOW), None);
     }
 
     #[test]
@@ -284,13 +287,13 @@ mod tests {
         assert!(cell.enlist());
         assert!(!cell.enlist());
         let question = first_question(&cell, &file);
-        assert!(matches!(cell.take_or_ask(1000, NOW, &file), Taken::Wait));
+        assert!(matches!(cell.take_or_ask(1000, NOW, &file), Taken::Wait(_)));
         assert!(!cell.retire());
         assert!(cell.ask_to_take_back(NOW).is_none());
         cell.end_question(&question, None, NOW);
         assert!(!cell.retire(), "it may hold a lease");
         let question = cell.ask_to_take_back(NOW).unwrap();
-        assert!(matches!(cell.take_or_ask(1000, NOW, &file), Taken::Wait));
+        assert!(matches!(cell.take_or_ask(1000, NOW, &file), Taken::Wait(_)));
         cell.end_question(&question, Some(&LeaseAnswer { lease: None, ..answer(0) }), NOW);
         assert!(cell.retire());
         assert!(cell.enlist());

@@ -17,11 +17,14 @@
 
 #[cfg(test)]
 mod histories;
+mod hour;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+use self::hour::Known;
+pub use self::hour::Settled;
 use super::fleet::Fleet;
 use crate::config::OnAuthorityFailure;
 use crate::model::lease::{Debt, LeaseAnswer, LeaseId, LeaseReport, LeaseRequest, Report};
@@ -34,7 +37,6 @@ const LEASES_PER_LIMIT: u64 = 100;
 const PORTIONS_PER_LEASE: u64 = 100;
 /// How long to believe that nothing is left while others may give some back. What the client is told to wait.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_hours(1);
 
 /// What becomes of a request, as far as the hourly limit goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,22 +90,6 @@ pub struct Allowance {
     resets: u64,
 }
 
-/// The hour, as of the last exchange and what was admitted here since.
-#[derive(Clone, Debug)]
-struct Known {
-    limit: u64,
-    hour: HourWindow,
-    /// The hour's end on the local clock.
-    until: Timestamp,
-    /// Admitted by anybody, and what others hold on lease.
-    counted: u64,
-    /// Nothing is left, and there is no use in asking before the instant.
-    nothing_until: Option<Timestamp>,
-    others_hold: bool,
-    /// While the authority cannot be asked: what `counted` may come to here, so that the other gateways have their part.
-    share: Option<u64>,
-}
-
 #[derive(Debug)]
 struct Lease {
     id: LeaseId,
@@ -116,7 +102,7 @@ struct Lease {
 impl Allowance {
     /// One request, under the limit its key has now.
     pub fn take(&mut self, limit: u64, now: Timestamp) -> Step {
-        let Some(known) = self.known.as_mut().filter(|known| known.limit == limit && known.holds_at(now)) else {
+        let Some(known) = self.known.as_mut().filter(|known| known.holds_for(limit, now)) else {
             return Step::Ask;
         };
         if let Some(lease) = self.lease.as_mut().filter(|lease| lease.spent < lease.permits && known.counted < limit) {
@@ -127,10 +113,7 @@ impl Allowance {
             self.last_taken = now;
             return Step::Decided(known.admit());
         }
-        match known.nothing_until {
-            Some(until) if now < until => Step::Decided(known.refuse(now)),
-            _ => Step::Ask,
-        }
+        known.refuse_at_once(now).map_or(Step::Ask, Step::Decided)
     }
 
     pub fn opened(&mut self, portion: Portion) {
@@ -163,15 +146,12 @@ impl Allowance {
         let hour = HourWindow::containing(answer.now);
         let until = question.asked_at.plus(hour.end().since(answer.now));
         let permits = answer.lease.map_or(0, |lease| lease.permits);
-        self.known = Some(Known {
-            limit: question.request.limit,
-            hour,
-            until,
-            counted: answer.used.saturating_sub(permits) + self.debt_in(hour),
-            nothing_until: answer.lease.is_none().then(|| if answer.others_hold { now.plus(ASK_AGAIN) } else { until }),
-            others_hold: answer.others_hold,
-            share: None,
-        });
+        let counted = answer.used.saturating_sub(permits) + self.debt_in(hour);
+        let known = self.known.insert(Known::new(question.request.limit, hour, until, counted));
+        known.others_hold = answer.others_hold;
+        if answer.lease.is_none() {
+            known.nothing_until = if answer.others_hold { now.plus(ASK_AGAIN) } else { until };
+        }
         let opened = if question.request.is_spooled { 0 } else { permits };
         self.lease = answer.lease.map(|lease| Lease { id: lease.id, permits, opened, spent: 0, reported: 0 });
         self.last_taken = now;
@@ -190,11 +170,11 @@ impl Allowance {
         }
         self.end_lease();
         let known = match self.known.take().filter(|known| known.holds_at(now)) {
-            Some(known) if known.limit == limit => Known { nothing_until: None, ..known },
-            Some(known) => Known { limit, nothing_until: None, share: None, ..known },
+            Some(known) => known.under(limit),
             None => self.unknown_hour(limit, now),
         };
         let known = self.known.insert(known);
+        known.may_be_asked_for();
         if policy == OnAuthorityFailure::Local && known.counted >= known.share_among(fleet) {
             return known.refuse(now);
         }
@@ -241,9 +221,7 @@ impl Allowance {
     /// The hour may have been reset: nothing is spent before the authority was asked. While it cannot be, what was known holds.
     pub fn doubt(&mut self) {
         self.end_lease();
-        if let Some(known) = &mut self.known {
-            known.nothing_until = None;
-        }
+        self.known.iter_mut().for_each(Known::may_be_asked_for);
         self.resets += 1;
     }
 
@@ -256,11 +234,16 @@ impl Allowance {
 
     /// Of the hour as it is known: what was admitted by anybody or is held by others, and the limit.
     pub fn used(&self, now: Timestamp) -> Option<(u64, u64)> {
-        self.known.as_ref().filter(|known| known.holds_at(now)).map(|known| (known.counted, known.limit))
+        self.known.as_ref().filter(|known| known.holds_at(now)).map(Known::used)
     }
 
-    /// Whether the authority has heard of everything and nothing is held.
-    pub fn is_settled(&self) -> bool {
+    /// What is left to be known once the authority has heard of everything and nothing is held; `None` before. Not while a question or a
+    /// report is under way.
+    pub fn settle(&mut self) -> Option<Settled> {
+        self.is_settled().then(|| Settled(self.known.take()))
+    }
+
+    fn is_settled(&self) -> bool {
         self.lease.is_none() && self.ended.is_none() && !self.may_hold && self.debt.is_none()
     }
 
@@ -292,39 +275,13 @@ impl Allowance {
 
     fn unknown_hour(&self, limit: u64, now: Timestamp) -> Known {
         let hour = HourWindow::containing(now);
-        let counted = self.debt_in(hour);
-        Known { limit, hour, until: hour.end(), counted, nothing_until: None, others_hold: false, share: None }
+        Known::new(limit, hour, hour.end(), self.debt_in(hour))
     }
 }
 
-impl Known {
-    /// An end more than an hour away was reckoned on a clock that has been set back since.
-    fn holds_at(&self, now: Timestamp) -> bool {
-        let left = self.until.since(now);
-        !left.is_zero() && left <= HOUR
-    }
-
-    fn share_among(&mut self, fleet: Fleet) -> u64 {
-        *self.share.get_or_insert(self.counted + fleet.share(self.limit.saturating_sub(self.counted)))
-    }
-
-    fn admit(&mut self) -> Verdict {
-        self.counted += 1;
-        Verdict::Admitted(self.quota())
-    }
-
-    fn refuse(&self, now: Timestamp) -> Verdict {
-        let to_the_hour = self.until.since(now).as_millis().div_ceil(1000);
-        let retry_after_secs = if self.others_hold { 1 } else { u64::try_from(to_the_hour).unwrap_or(1).max(1) };
-        Verdict::Spent { quota: self.quota(), retry_after_secs }
-    }
-
-    fn quota(&self) -> Quota {
-        Quota {
-            limit: self.limit,
-            remaining: self.share.unwrap_or(self.limit).saturating_sub(self.counted),
-            reset: self.hour.end(),
-        }
+impl From<Settled> for Allowance {
+    fn from(Settled(known): Settled) -> Self {
+        Self { known, ..Self::default() }
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod authority;
 mod cell;
+mod cells;
 mod fleet;
 #[cfg(test)]
 mod late_questions;
@@ -35,8 +36,9 @@ use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 
 pub use self::authority::{Authority, AuthorityError};
+use self::cell::Taken;
 pub use self::cell::{Cell, HourUse};
-use self::cell::{Cells, Taken};
+use self::cells::Cells;
 use self::fleet::Fleet;
 use self::lease::Question;
 pub use self::lease::Verdict;
@@ -122,7 +124,6 @@ impl Limiter {
         let mut answers = 0;
         let mut patient_until = clock::monotonic() + PATIENCE;
         loop {
-            let answered = cell.answered();
             let now = clock::now();
             if self.is_away.load(Ordering::Relaxed) {
                 let verdict = cell.take_alone(limit, now, *self.policy(), *self.fleet());
@@ -130,11 +131,14 @@ impl Limiter {
                 self.enlist(cell);
                 return verdict;
             }
-            match cell.take_or_ask(limit, now, &self.file) {
+            let answered = match cell.take_or_ask(limit, now, &self.file) {
                 Taken::Decided(verdict) => return verdict,
-                Taken::Ask(question) => self.ask(cell, question),
-                Taken::Wait => {}
-            }
+                Taken::Ask(question, answered) => {
+                    self.ask(cell, question);
+                    answered
+                }
+                Taken::Wait(answered) => answered,
+            };
             match timeout_at(patient_until.into(), answered).await {
                 Ok(()) => answers += 1,
                 Err(_) => self.lost(&StoreError::Timeout(PATIENCE).into()),

@@ -1,11 +1,13 @@
 //! The SHA-256 of a whole key: what is stored, cached and compared in its place.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Two are compared in a time that does not depend on where they differ.
+#[derive(Clone, Copy, Eq, PartialOrd, Ord)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
@@ -42,9 +44,10 @@ impl KeyHash {
         }
         Some(Self(bytes))
     }
+}
 
-    /// Compares in a time that does not depend on where the two differ.
-    pub fn matches(&self, other: &Self) -> bool {
+impl PartialEq for KeyHash {
+    fn eq(&self, other: &Self) -> bool {
         let (parts, _) = self.0.as_chunks::<8>();
         let (others, _) = other.0.as_chunks::<8>();
         let differing = parts
@@ -52,6 +55,12 @@ impl KeyHash {
             .zip(others)
             .fold(0, |bits, (part, other)| bits | (u64::from_ne_bytes(*part) ^ u64::from_ne_bytes(*other)));
         differing.ct_eq(&0).into()
+    }
+}
+
+impl Hash for KeyHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
     }
 }
 

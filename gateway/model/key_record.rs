@@ -46,16 +46,35 @@ pub enum Standing {
     Expired,
 }
 
-impl KeyRecord {
-    /// At its `expires_at` a key has expired.
-    pub fn standing(&self, now: Timestamp) -> Standing {
-        if !self.is_active || self.revoked_at.is_some() {
+/// What a standing depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    is_active: bool,
+    pub is_revoked: bool,
+    /// At this instant it has ended; the end of time where it never does.
+    ends_at: Timestamp,
+}
+
+impl Validity {
+    pub fn standing(self, now: Timestamp) -> Standing {
+        if !self.is_active || self.is_revoked {
             Standing::Inactive
-        } else if self.expires_at.is_some_and(|end| end <= now) {
+        } else if self.ends_at <= now {
             Standing::Expired
         } else {
             Standing::Good
         }
+    }
+}
+
+impl KeyRecord {
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        self.validity().standing(now)
+    }
+
+    fn validity(&self) -> Validity {
+        let ends_at = self.expires_at.unwrap_or(Timestamp::MAX);
+        Validity { is_active: self.is_active, is_revoked: self.revoked_at.is_some(), ends_at }
     }
 
     /// The same as long as nothing of the key is changed but when it was last used; 32 hex digits.
@@ -90,11 +109,9 @@ impl KeyRecord {
 }
 
 impl FoundKey {
-    pub fn standing(&self, now: Timestamp) -> Standing {
-        match self.record.standing(now) {
-            Standing::Good if self.secret_expires_at.is_some_and(|end| end <= now) => Standing::Expired,
-            standing => standing,
-        }
+    pub fn validity(&self) -> Validity {
+        let of_key = self.record.validity();
+        Validity { ends_at: of_key.ends_at.min(self.secret_expires_at.unwrap_or(Timestamp::MAX)), ..of_key }
     }
 }
 
@@ -129,8 +146,8 @@ mod tests {
     fn a_key_is_good_until_the_instant_it_expires() {
         let mut key = key();
         key.record.expires_at = Some(Timestamp::from_secs(100));
-        assert_eq!(key.standing(Timestamp::from_millis(99_999)), Standing::Good);
-        assert_eq!(key.standing(Timestamp::from_secs(100)), Standing::Expired);
+        assert_eq!(key.validity().standing(Timestamp::from_millis(99_999)), Standing::Good);
+        assert_eq!(key.validity().standing(Timestamp::from_secs(100)), Standing::Expired);
     }
 
     #[test]
@@ -202,8 +219,8 @@ mod tests {
     fn a_rotated_secret_ends_with_its_grace_and_not_the_key() {
         let mut old = key();
         old.secret_expires_at = Some(Timestamp::from_secs(50));
-        assert_eq!(old.standing(Timestamp::from_secs(49)), Standing::Good);
-        assert_eq!(old.standing(Timestamp::from_secs(50)), Standing::Expired);
+        assert_eq!(old.validity().standing(Timestamp::from_secs(49)), Standing::Good);
+        assert_eq!(old.validity().standing(Timestamp::from_secs(50)), Standing::Expired);
         assert_eq!(old.record.standing(Timestamp::from_secs(50)), Standing::Good);
     }
 
@@ -211,6 +228,6 @@ mod tests {
     fn a_revoked_key_stays_inactive_even_when_the_flag_is_set_again() {
         let mut key = key();
         key.record.revoked_at = Some(Timestamp::from_secs(1));
-        assert_eq!(key.standing(Timestamp::from_secs(2)), Standing::Inactive);
+        assert_eq!(key.validity().standing(Timestamp::from_secs(2)), Standing::Inactive);
     }
 }

@@ -10,6 +10,9 @@ use jiff::tz::Offset;
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// The end of time.
+    pub const MAX: Self = Self(u64::MAX);
+
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }

@@ -178,7 +178,7 @@ impl<'a> Exchange<'a> {
         let now = self.record().arrived;
         let known = auth::identify(presented, now, &self.worker.lookup).await?;
         self.record().key = Some(Arc::clone(&known));
-        auth::judge(known.key.standing(now.wall), &known.key.record, address)?;
+        auth::judge(known.validity.standing(now.wall), known.allowed_ips(), address)?;
         Ok(Some(known))
     }
 
@@ -193,7 +193,7 @@ impl<'a> Exchange<'a> {
         }
         let (worker, peer, record) = (self.worker, self.client.peer.ip(), self.record());
         let of_address = || Subject::address(record.client_ip.unwrap_or(peer));
-        let subject = key.map_or_else(of_address, |key| Subject::Key(key.key.record.key_id.clone()));
+        let subject = key.map_or_else(of_address, |key| Subject::Key(key.key_id.clone()));
         record.slot = worker.paces.enter(scope, subject, pace, record.arrived.monotonic)?;
         Ok(())
     }
@@ -238,10 +238,8 @@ impl<'a> Exchange<'a> {
 
     /// What every answer carries.
     fn finish_headers(&self, answer: &mut HeaderMap, request_id: &RequestId) {
-        let limits = self.admitted.as_ref().and_then(|(key, quota)| {
-            let prepared = &key.hourly.as_ref()?.headers;
-            Some(Limits { prepared, quota: quota.as_ref()?, now: self.answered_at })
-        });
+        let quota = self.admitted.as_ref().and_then(|(_, quota)| quota.as_ref());
+        let limits = quota.map(|quota| Limits { quota, now: self.answered_at });
         respond::add_own(answer, request_id, limits);
         if let Some(rules) = self.route.and_then(|route| route.cors.as_ref()) {
             cors::add(answer, self.origin.as_ref(), rules);
@@ -274,7 +272,7 @@ fn check_body_length(request: &Request<Incoming>, route: &Route) -> Result<(), F
 }
 
 fn check_scopes(key: &KnownKey, route: &Route) -> Result<(), Failure> {
-    match key.key.record.has_scopes(&route.scopes) {
+    match key.has_scopes(&route.scopes) {
         true => Ok(()),
         false => Err(Failure::InsufficientScope(route.scopes.join(" "))),
     }

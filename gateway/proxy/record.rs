@@ -15,7 +15,7 @@ use super::failure::{Failure, Fault};
 use super::request_id::RequestId;
 use super::target;
 use super::worker::{Live, Worker};
-use crate::auth::known_key::KnownKey;
+use crate::auth::known_key::{KnownKey, Text};
 use crate::clock::{self, Moment};
 use crate::limits::pace::Slot;
 use crate::model::usage_event::UsageEvent;
@@ -150,7 +150,7 @@ impl Record {
     fn record_usage(&self, key: &KnownKey, duration: Duration) {
         let Some(recorder) = &self.worker.recorder else { return };
         recorder.record(&UsageEvent {
-            key_id: key.key.record.key_id.as_str(),
+            key_id: key.key_id.as_str(),
             request_id: self.request_id.as_str(),
             method: self.method.as_str(),
             endpoint: target::path(&self.uri),
@@ -165,7 +165,7 @@ impl Record {
 
     /// One line. The query is left out: an app's own secrets may stand in it.
     fn log(&self, duration: Duration) {
-        let key = self.key.as_ref().map(|key| &key.key.record);
+        let key = self.key.as_ref();
         // To the microsecond.
         let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         tracing::info!(
@@ -180,7 +180,7 @@ impl Record {
             request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes()),
             response_bytes = self.response_bytes,
             key_id = key.map(|key| key.key_id.as_str()),
-            user_id = key.map(|key| key.user_id.as_str()),
+            user_id = key.map(|key| key.user_id()),
             code = self.failed.map(|failed| failed.code),
             fault = self.failed.map(|failed| tracing::field::debug(failed.fault)),
         );
@@ -189,14 +189,18 @@ impl Record {
     /// The upstream's failures refuse nobody.
     fn record_refusal(&self) {
         let Some(failed) = self.failed.filter(|failed| failed.fault != Fault::Upstream) else { return };
-        let key = self.key.as_ref().map(|key| &key.key.record);
-        let is_revoked = self.auth == Some(AuthResult::Inactive) && key.is_some_and(|key| key.revoked_at.is_some());
+        let key = self.key.as_ref();
+        let is_revoked = self.auth == Some(AuthResult::Inactive) && key.is_some_and(|key| key.validity.is_revoked);
         self.worker.refusals.push(RefusedRequest {
             at: self.arrived.wall,
             code: failed.code,
             reason: if is_revoked { "revoked" } else { failed.reason },
             status: self.status().as_u16(),
-            key: key.map(|key| RefusedKey { key_id: key.key_id.clone(), user_id: key.user_id.clone(), name: key.name.clone() }),
+            key: key.map(|key| RefusedKey {
+                key_id: key.key_id.clone(),
+                user_id: key.user_id().into(),
+                name: key.text(Text::Name).to_owned(),
+            }),
             client_ip: self.client_ip,
             method: bounded(self.method.as_str()),
             path: bounded(target::path(&self.uri)),

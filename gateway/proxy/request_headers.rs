@@ -14,7 +14,7 @@ use super::headers::names_in_connection;
 use super::request_id::RequestId;
 use super::target::X_FORWARDED_PROTO;
 use crate::auth::extract;
-use crate::auth::known_key::KnownKey;
+use crate::auth::known_key::{KnownKey, Text};
 use crate::client_address::forwarded;
 use crate::config::{Accept, HeaderRules, IdentityHeaders, Scheme};
 use crate::model::address::ClientIp;
@@ -148,13 +148,12 @@ impl RequestHeaders<'_> {
 
 /// Whose key it was.
 fn write_identity(head: &mut RequestHead, key: &KnownKey, names: &IdentityHeaders) {
-    let identity = &key.identity;
-    let pairs: [(&Option<HeaderName>, &HeaderValue); 5] = [
-        (&names.user_id, &identity.user_id),
-        (&names.key_id, &identity.key_id),
-        (&names.key_name, &identity.key_name),
-        (&names.environment, &identity.environment),
-        (&names.scopes, &identity.scopes),
+    let pairs = [
+        (&names.user_id, key.value(Text::UserId)),
+        (&names.key_id, key.value(Text::KeyId)),
+        (&names.key_name, key.value(Text::Name)),
+        (&names.environment, key.environment.as_str()),
+        (&names.scopes, key.value(Text::Scopes)),
     ];
     for (name, value) in pairs {
         if let Some(name) = name {

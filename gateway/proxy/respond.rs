@@ -1,5 +1,7 @@
 //! What each failure is answered with: one exhaustive table, as `application/problem+json` (RFC 9457).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -9,7 +11,6 @@ use super::answer_body::AnswerBody;
 use super::failure::Failure;
 use super::request_headers::X_REQUEST_ID;
 use super::request_id::RequestId;
-use crate::auth::known_key::LimitHeaders;
 use crate::model::quota::Quota;
 use crate::model::timestamp::Timestamp;
 
@@ -20,7 +21,10 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Bytes of what varies in our headers: an id, four numbers of up to twenty digits, and what stands between them.
-const OWN_MOST: usize = 32 + 96;
+const OWN_MOST: usize = 32 + 108;
+/// What stands before the numbers in the newer form.
+const OF_LIMIT: &[u8] = b"\"hour\";q=";
+const OF_REMAINING: &[u8] = b"\"hour\";r=";
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -114,35 +118,33 @@ pub const fn words(failure: &Failure) -> (StatusCode, &'static str) {
 }
 
 /// What the rate-limit headers say.
+#[derive(Clone, Copy)]
 pub struct Limits<'a> {
-    pub prepared: &'a LimitHeaders,
     pub quota: &'a Quota,
     pub now: Timestamp,
 }
 
-/// The request's id and, where a key was used, the three families of rate-limit headers. What varies is written into one block, and
-/// marked as what HTTP/2 is not to index (RFC 7541 7.1.3): it would fill the table of headers of each connection with values that
-/// do not come again, and be looked for among them.
+/// The request's id and, where a key was used, the three families of rate-limit headers. They are written into one block. What is
+/// another with each answer is marked as what HTTP/2 is not to index (RFC 7541 7.1.3): it would fill the table of headers of each
+/// connection with values that do not come again, and be looked for among them.
 pub fn add_own(headers: &mut HeaderMap, id: &RequestId, limits: Option<Limits<'_>>) {
     let mut block = Block { text: [0; OWN_MOST], length: 0 };
-    let id_end = match id {
-        RequestId::MadeUp(digits) => block.put(digits),
-        RequestId::Given(_) => 0,
+    let id_place = match id {
+        RequestId::MadeUp(digits) => block.put(&[digits]),
+        RequestId::Given(_) => 0..0,
     };
-    let ends = limits.as_ref().map(|limits| block.put_limits(limits));
+    let places = limits.map(|limits| block.put_limits(limits));
     let text = if block.length > 0 { Bytes::from_owner(block.text) } else { Bytes::new() };
-    let value = |range: std::ops::Range<usize>| {
-        let value = HeaderValue::from_maybe_shared(text.slice(range));
-        not_indexed(value.expect("digits and visible ASCII are a value"))
-    };
-    let id = if let RequestId::Given(id) = id { not_indexed(id.clone()) } else { value(0..id_end) };
-    headers.insert(X_REQUEST_ID, id);
-    if let (Some(Limits { prepared, .. }), Some([remaining, reset, end])) = (limits, ends) {
-        headers.insert(X_RATELIMIT_LIMIT, prepared.limit.clone());
-        headers.insert(X_RATELIMIT_REMAINING, value(id_end..remaining));
-        headers.insert(X_RATELIMIT_RESET, value(remaining..reset));
-        headers.insert(RATELIMIT_POLICY, prepared.policy.clone());
-        headers.insert(RATELIMIT, value(reset..end));
+    let value =
+        |place: Range<usize>| HeaderValue::from_maybe_shared(text.slice(place)).expect("digits and visible ASCII are a value");
+    let id = if let RequestId::Given(id) = id { id.clone() } else { value(id_place) };
+    headers.insert(X_REQUEST_ID, not_indexed(id));
+    if let Some([limit, remaining, reset, policy, newer]) = places {
+        headers.insert(X_RATELIMIT_LIMIT, value(limit));
+        headers.insert(X_RATELIMIT_REMAINING, not_indexed(value(remaining)));
+        headers.insert(X_RATELIMIT_RESET, value(reset));
+        headers.insert(RATELIMIT_POLICY, value(policy));
+        headers.insert(RATELIMIT, not_indexed(value(newer)));
     }
 }
 
@@ -157,23 +159,28 @@ struct Block {
 }
 
 impl Block {
-    /// Returns where the part ends.
-    fn put(&mut self, part: &[u8]) -> usize {
-        self.text[self.length..][..part.len()].copy_from_slice(part);
-        self.length += part.len();
-        self.length
+    /// Returns where they stand.
+    fn put(&mut self, parts: &[&[u8]]) -> Range<usize> {
+        let start = self.length;
+        for part in parts {
+            self.text[self.length..][..part.len()].copy_from_slice(part);
+            self.length += part.len();
+        }
+        start..self.length
     }
 
-    /// Returns where what remains ends, the reset, and the newer form of both.
-    fn put_limits(&mut self, Limits { quota, now, .. }: &Limits<'_>) -> [usize; 3] {
-        let (mut digits, mut others) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let left = digits.format(quota.remaining).as_bytes();
-        let remaining = self.put(left);
-        let reset = self.put(others.format(quota.reset.as_secs()).as_bytes());
-        self.put(b"\"hour\";r=");
-        self.put(left);
-        self.put(b";t=");
-        [remaining, reset, self.put(others.format(seconds_left(quota, *now)).as_bytes())]
+    /// Returns where the limit stands, what remains, the reset, and the newer form of the first and of the others.
+    fn put_limits(&mut self, Limits { quota, now }: Limits<'_>) -> [Range<usize>; 5] {
+        let mut buffers = [itoa::Buffer::new(); 4];
+        let [first, second, third, fourth] = &mut buffers;
+        let limit = first.format(quota.limit).as_bytes();
+        let remaining = second.format(quota.remaining).as_bytes();
+        let reset = self.put(&[third.format(quota.reset.as_secs()).as_bytes()]);
+        let policy = self.put(&[OF_LIMIT, limit, b";w=3600"]);
+        let newer = self.put(&[OF_REMAINING, remaining, b";t=", fourth.format(seconds_left(quota, now)).as_bytes()]);
+        // The same digits serve both forms.
+        let after = |start: usize, text: &[u8], digits: &[u8]| start + text.len()..start + text.len() + digits.len();
+        [after(policy.start, OF_LIMIT, limit), after(newer.start, OF_REMAINING, remaining), reset, policy, newer]
     }
 }
 
@@ -203,8 +210,7 @@ mod tests {
     #[test]
     fn the_three_families_agree() {
         let quota = Quota { limit: 1000, remaining: 999, reset: Timestamp::from_secs(7200) };
-        let prepared = LimitHeaders::of(1000);
-        let limits = || Limits { prepared: &prepared, quota: &quota, now: Timestamp::from_millis(7_149_001) };
+        let limits = || Limits { quota: &quota, now: Timestamp::from_millis(7_149_001) };
         let mut headers = HeaderMap::new();
         add_own(&mut headers, &RequestId::MadeUp([b'a'; 32]), Some(limits()));
         assert_eq!(headers["x-request-id"], "a".repeat(32));
@@ -220,7 +226,16 @@ mod tests {
         let mut indexed: Vec<_> =
             headers.iter().filter(|(_, value)| !value.is_sensitive()).map(|(name, _)| name.as_str()).collect();
         indexed.sort_unstable();
-        assert_eq!(indexed, ["ratelimit-policy", "x-ratelimit-limit"], "what varies is not");
+        assert_eq!(indexed, ["ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-reset"], "what varies is not");
+    }
+
+    #[test]
+    fn the_longest_numbers_have_room() {
+        let quota = Quota { limit: u64::MAX, remaining: u64::MAX, reset: Timestamp::MAX };
+        let mut headers = HeaderMap::new();
+        add_own(&mut headers, &RequestId::MadeUp([b'a'; 32]), Some(Limits { quota: &quota, now: Timestamp::default() }));
+        assert_eq!(headers["x-ratelimit-limit"], u64::MAX.to_string());
+        assert_eq!(headers["ratelimit-policy"], format!("\"hour\";q={};w=3600", u64::MAX));
     }
 
     #[test]

@@ -1,36 +1,38 @@
 //! Where keys are used from: of IPv4 a /24, of IPv6 a /48. What this gateway has not met since its start is handed on.
 //!
-//! What must stay true here: a record of a key that goes on from the address it had costs one look; what is remembered is bounded.
+//! What must stay true here: a record from a network that the key was met in costs one look; what is remembered is bounded.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
 
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 use ipnet::IpNet;
+use tokio::sync::Notify;
 
 use crate::store::KeyNetwork;
 
-/// Networks of all keys together; some 50 MiB. Beyond it everything is met anew.
+/// Networks of all keys together; some 9 MiB. Beyond it everything is met anew.
 const MOST: usize = 500_000;
 /// That wait to be taken. Beyond it those that come are met later.
 const MOST_WAITING: usize = 100_000;
+/// So many should not wait for long: each takes ten times the memory of one that is only remembered.
+const MANY: usize = 1_000;
 
 /// What was met and not taken yet.
 #[derive(Debug, Default)]
-pub struct FirstMet(Mutex<Vec<KeyNetwork>>);
-
-/// What was met.
-#[derive(Debug, Default)]
-pub(super) struct Met {
-    by_key: HashMap<String, Networks, RandomState>,
-    count: usize,
+pub struct FirstMet {
+    waiting: Mutex<Vec<KeyNetwork>>,
+    many: Notify,
 }
 
-#[derive(Debug)]
-struct Networks {
-    last: IpAddr,
-    all: BTreeSet<IpNet>,
+/// What was met: 64 bits of a hash for each key and network together, so that many keys take little memory. Two pairs of one hash, of which
+/// the later is not told, come less than once in ten million million new ones; the hash has a seed, so nobody can choose them.
+#[derive(Debug, Default)]
+pub(super) struct Met {
+    pairs: HashSet<u64, RandomState>,
+    seed: RandomState,
 }
 
 impl FirstMet {
@@ -43,37 +45,35 @@ impl FirstMet {
         let mut waiting = self.waiting();
         let room = MOST_WAITING.saturating_sub(waiting.len());
         waiting.extend(networks.iter().take(room).cloned());
+        if waiting.len() >= MANY {
+            self.many.notify_one();
+        }
+    }
+
+    /// Completes once many wait to be taken.
+    pub async fn many(&self) {
+        self.many.notified().await;
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<KeyNetwork>> {
-        self.0.lock().expect("nothing panics while it holds the networks")
+        self.waiting.lock().expect("nothing panics while it holds the networks")
     }
 }
 
 impl Met {
     pub fn meet(&mut self, key_id: &str, address: IpAddr, first_met: &FirstMet) {
-        if self.by_key.get(key_id).is_some_and(|networks| networks.last == address) {
-            return;
-        }
         let network = network_of(address);
-        if self.is_new(key_id, address, network) {
+        if self.is_new(key_id, network) {
             first_met.put_back(&[KeyNetwork { key_id: key_id.into(), network }]);
         }
     }
 
-    fn is_new(&mut self, key_id: &str, address: IpAddr, network: IpNet) -> bool {
-        if self.count >= MOST {
-            *self = Self::default();
+    fn is_new(&mut self, key_id: &str, network: IpNet) -> bool {
+        let pair = self.seed.hash_one((key_id, network));
+        if self.pairs.len() >= MOST && !self.pairs.contains(&pair) {
+            self.pairs.clear();
         }
-        let is_new = if let Some(networks) = self.by_key.get_mut(key_id) {
-            networks.last = address;
-            networks.all.insert(network)
-        } else {
-            let networks = Networks { last: address, all: BTreeSet::from([network]) };
-            self.by_key.insert(key_id.to_owned(), networks).is_none()
-        };
-        self.count += usize::from(is_new);
-        is_new
+        self.pairs.insert(pair)
     }
 }
 
@@ -85,6 +85,8 @@ fn network_of(address: IpAddr) -> IpNet {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn network(address: &str) -> IpNet {
@@ -111,6 +113,16 @@ mod tests {
         let told = first_met.take().into_iter().map(|met| format!("{} {}", met.key_id, met.network)).collect::<Vec<_>>();
         assert_eq!(told, ["a 10.0.0.0/24", "b 10.0.0.0/24", "a 10.0.1.0/24"]);
         assert_eq!(first_met.take(), []);
+    }
+
+    #[test]
+    fn whoever_takes_them_is_told_once_many_wait() {
+        let (mut met, first_met) = (Met::default(), FirstMet::default());
+        (1..MANY).for_each(|key| met.meet(&key.to_string(), [10, 0, 0, 1].into(), &first_met));
+        assert!(first_met.many().now_or_never().is_none());
+        met.meet("the last", [10, 0, 0, 1].into(), &first_met);
+        assert!(first_met.many().now_or_never().is_some());
+        assert_eq!(first_met.take().len(), MANY);
     }
 
     #[test]

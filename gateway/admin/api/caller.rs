@@ -16,6 +16,7 @@ use crate::auth::{Refusal, authenticate};
 use crate::client_address::{client_address, is_trusted};
 use crate::clock::Moment;
 use crate::config::{Accept, Config};
+use crate::keyring;
 use crate::model::address::PeerAddr;
 use crate::model::audit_event::{Actor, Via};
 use crate::model::key_hash::KeyHash;
@@ -32,8 +33,16 @@ pub struct Caller {
 
 impl Caller {
     /// The key by which an owner calls, which is good now and from this address; `None`: it is an administrator.
-    pub fn owner(&self) -> Option<&KeyRecord> {
-        self.owner.as_ref().map(|key| &key.key.record)
+    pub fn owner(&self) -> Option<&KnownKey> {
+        self.owner.as_deref()
+    }
+
+    /// The record of that key, as the store has it now.
+    pub async fn own_record(&self, api: &Api) -> Result<Option<KeyRecord>, Problem> {
+        match self.owner() {
+            None => Ok(None),
+            Some(key) => Ok(Some(keyring::show(&api.store, &key.key_id).await?)),
+        }
     }
 
     /// The store, to change something as this caller.
@@ -61,7 +70,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
             return Ok(Self { owner: None, actor: acting(&format!("admin token {}", &token.to_hex()[..6])) });
         }
         let key = authenticate(presented, client, Moment::now(), &api.lookup).await?;
-        let actor = acting(&format!("{} with {}", key.key.record.user_id, key.key.record.key_id));
+        let actor = acting(&format!("{} with {}", key.user_id(), key.key_id));
         Ok(Self { owner: Some(key), actor })
     }
 }
@@ -92,7 +101,7 @@ impl FromRequestParts<Arc<Api>> for Trusted {
 /// Every token is compared, so that the time tells nothing of which.
 fn admin_token<'a>(presented: &Presented<'_>, config: &'a Config) -> Option<&'a KeyHash> {
     let Presented::One { hash, .. } = presented else { return None };
-    config.admin.tokens.iter().fold(None, |found, token| if token.matches(hash) { Some(token) } else { found })
+    config.admin.tokens.iter().fold(None, |found, token| if token == hash { Some(token) } else { found })
 }
 
 fn peer(parts: &Parts) -> PeerAddr {

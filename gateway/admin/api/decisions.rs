@@ -113,7 +113,7 @@ impl DecisionsQuery {
 
 impl Caller {
     fn may_see(&self, refused: &RefusedRequest) -> bool {
-        self.owner().is_none_or(|own| refused.key.as_ref().is_some_and(|key| key.user_id == own.user_id))
+        self.owner().is_none_or(|own| refused.key.as_ref().is_some_and(|key| key.user_id.as_str() == own.user_id()))
     }
 }
 

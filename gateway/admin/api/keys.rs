@@ -108,9 +108,9 @@ pub async fn create(
     Body(wanted): Body<Wanted>,
 ) -> Result<Response, Problem> {
     let config = api.config.load_full();
-    let wanted = match caller.owner() {
+    let wanted = match caller.own_record(&api).await? {
         None => wanted.into_key(&config)?,
-        Some(own) => wanted.into_key_of(own, &config)?,
+        Some(own) => wanted.into_key_of(&own, &config)?,
     };
     let (store, prefix, now) = (caller.store(&api), &config.keys.prefix, clock::now());
     let created = match &request {
@@ -137,7 +137,7 @@ pub async fn create(
 )]
 pub async fn list(caller: Caller, State(api): State<Arc<Api>>, Params(filter): Params<Filter>) -> Result<Response, Problem> {
     let asked_for = filter.user_id.filter(|user| !user.is_empty()).map(UserId::from);
-    let user_id = caller.owner().map(|key| key.user_id.clone()).or(asked_for);
+    let user_id = caller.owner().map(|key| key.user_id().into()).or(asked_for);
     if filter.limit == Some(0) {
         return Err(Problem::Invalid("limit: it must be at least 1".to_owned()));
     }
@@ -190,7 +190,7 @@ pub async fn of_caller(caller: &Caller, api: &Api, key_id: String) -> Result<Key
     let key_id = KeyId::from(key_id);
     let record = keyring::show(&api.store, &key_id).await?;
     match caller.owner() {
-        Some(key) if key.user_id != record.user_id => Err(KeyringError::NotFound(key_id).into()),
+        Some(key) if key.user_id() != record.user_id.as_str() => Err(KeyringError::NotFound(key_id).into()),
         _ => Ok(record),
     }
 }
@@ -268,7 +268,7 @@ pub async fn rotate(
     Body(rotation): Body<Rotation>,
 ) -> Result<Response, Problem> {
     let record = of_caller(&caller, &api, key_id).await?;
-    if caller.owner().is_some_and(|key| !key.covers(&record)) {
+    if caller.own_record(&api).await?.is_some_and(|own| !own.covers(&record)) {
         return Err(Problem::Forbidden);
     }
     let key_id = record.key_id;

@@ -70,13 +70,12 @@ pub async fn validate(
         _ => Problem::InvalidCredential,
     })?;
     take_permit(&api, &key, now).await?;
-    let record = &key.key.record;
     Ok(Json(Valid {
-        user_id: record.user_id.to_string(),
-        key_id: record.key_id.to_string(),
+        user_id: key.user_id().to_owned(),
+        key_id: key.key_id.to_string(),
         service_id: question.service_id,
-        scopes: record.scopes.clone(),
-        rate_limit_per_hour: record.rate_limit_per_hour,
+        scopes: key.scopes().map(str::to_owned).collect(),
+        rate_limit_per_hour: key.hourly.as_ref().map(|hourly| hourly.limit),
     }))
 }
 

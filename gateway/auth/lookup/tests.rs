@@ -61,7 +61,11 @@ impl Gateway {
     }
 
     async fn standing(&self, secret: &str) -> Option<Standing> {
-        self.lookup.find(hash(secret), secret.as_bytes(), clock::monotonic()).await.unwrap().map(|known| known.key.standing(NOW))
+        self.lookup
+            .find(hash(secret), secret.as_bytes(), clock::monotonic())
+            .await
+            .unwrap()
+            .map(|known| known.validity.standing(NOW))
     }
 
     fn holds(&self, secret: &str) -> bool {

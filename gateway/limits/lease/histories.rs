@@ -266,6 +266,16 @@ impl World {
     }
 
     fn round(&mut self, gateway: usize, is_idle: bool, arrives: bool) {
+        self.tell(gateway, is_idle, arrives);
+        let Gateway { allowance, frozen, .. } = &mut self.gateways[gateway];
+        if frozen.is_none()
+            && let Some(settled) = allowance.settle()
+        {
+            *allowance = settled.into();
+        }
+    }
+
+    fn tell(&mut self, gateway: usize, is_idle: bool, arrives: bool) {
         let now = self.local_time(gateway);
         let idle = if is_idle { Duration::ZERO } else { Duration::from_secs(1) };
         if arrives {

@@ -225,6 +225,19 @@ fn an_idle_lease_goes_back_and_a_busy_one_is_reported_once_per_change() {
 }
 
 #[test]
+fn a_share_is_not_shared_again_by_a_gateway_that_was_at_rest() {
+    let mut allowance = Allowance::default();
+    let alone = |allowance: &mut Allowance| allowance.take_alone(4, NOW, OnAuthorityFailure::Local, Fleet::of("a", ["b"]));
+    let verdicts = [(); 3].map(|()| alone(&mut allowance));
+    assert_eq!(verdicts, [admitted(4, 1), admitted(4, 0), spent(4, TO_THE_HOUR)]);
+    assert!(allowance.settle().is_none(), "it owes two");
+    let report = allowance.report(NOW, Duration::ZERO).unwrap();
+    allowance.confirmed(&report, false);
+    let mut rested: Allowance = allowance.settle().unwrap().into();
+    assert_eq!(alone(&mut rested), spent(4, TO_THE_HOUR));
+}
+
+#[test]
 fn in_doubt_it_is_asked_before_anything_is_spent_and_what_was_known_holds_while_nobody_answers() {
     let mut allowance = allowance(100, &answer(99, 2, false));
     assert_eq!(allowance.take(100, NOW), Step::Decided(admitted(100, 2)));

@@ -132,7 +132,7 @@ async fn a_secret_that_was_rotated_out_before_its_first_use_is_found_until_its_e
     assert_eq!(candidates(&store, &["hk_live_abc"]).await, slice::from_ref(&hash_of_b));
     store.note_first_use(&hash_of_b, hash("b")).await.unwrap();
     let found = store.find_key(hash("b")).await.unwrap().unwrap();
-    assert_eq!((found.standing(now), found.standing(now.plus(DAY))), (Standing::Good, Standing::Expired));
+    assert_eq!((found.validity().standing(now), found.validity().standing(now.plus(DAY))), (Standing::Good, Standing::Expired));
     assert_eq!(awaited(&store).await, 0);
 }
 

@@ -26,7 +26,7 @@ hold_on_every_store! {
 const DAY: Duration = Duration::from_hours(24);
 
 async fn standing(store: &Store, secret: &str, at: Timestamp) -> Option<Standing> {
-    store.find_key(hash(secret)).await.unwrap().map(|found| found.standing(at))
+    store.find_key(hash(secret)).await.unwrap().map(|found| found.validity().standing(at))
 }
 
 async fn an_id_or_a_hash_that_is_there_already_is_refused(_: Place, store: Store) {
