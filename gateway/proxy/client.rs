@@ -84,6 +84,7 @@ impl Client {
     }
 
     /// The same client, on a stream of its connection that began now.
+    #[must_use]
     pub fn stream(&self) -> Self {
         Self::fresh(self.peer, self.peer_value.clone(), self.scheme, clock::monotonic())
     }

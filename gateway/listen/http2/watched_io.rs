@@ -172,9 +172,9 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_does_not_read_leaves_one_record_to_wait() {
         let (outlet, mut client) = connected().await;
-        let mut written = 0;
+        let (bytes, mut written) = (vec![b'a'; 3 * RECORD], 0);
         let blocked = poll_fn(|context| {
-            while let Poll::Ready(taken) = Pin::new(&mut io(&outlet)).poll_write(context, &[b'a'; 3 * RECORD]) {
+            while let Poll::Ready(taken) = Pin::new(&mut io(&outlet)).poll_write(context, &bytes) {
                 written += taken.unwrap();
             }
             Poll::Ready(outlet.poll_send(context).is_pending())
