@@ -24,14 +24,13 @@ def over_http1(url, seconds, key, may_fail=False):
     return report
 
 
-def over_http2(url, seconds, key, rate=None, http2=True, body=None):
+def over_http2(url, seconds, key, rate=None, http2=True):
     """The same of h2load, which speaks HTTP/1.1 too and can keep to a rate: then p99 says what a client waits, not how long its queue is."""
     connections, streams = (H2_CONNECTIONS, H2_STREAMS) if http2 else (CONNECTIONS, 1)
     with tempfile.NamedTemporaryFile("r") as log:
         command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", "-D", str(seconds), "--log-file", log.name]
         command += ["-H", f"authorization: Bearer {key}"]
         command += [] if http2 else ["--h1"]
-        command += ["--data", body] if body else []
         command += [f"--rps={max(1, rate // connections)}"] if rate else []
         output = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
         statuses, times = zip(*((int(line.split()[1]), int(line.split()[2])) for line in log))
