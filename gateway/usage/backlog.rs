@@ -271,11 +271,11 @@ impl Backlog {
         }
     }
 
-    /// The one way to the state, so that the gauge tells what it holds.
     fn spare(&self) -> MutexGuard<'_, UsageBatch> {
         self.spare.lock().expect("no panic while it is held")
     }
 
+    /// The one way to the state, so that the gauge tells what it holds.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().expect("no panic while it is held");
         let result = change(&mut state);
