@@ -52,10 +52,9 @@ pub struct Record {
     pub upload: Option<Arc<Upload>>,
     pub response_bytes: u64,
     failed: Option<Failed>,
-    /// What was answered, and when the whole of it had been handed over; `None` until then.
-    status: Option<StatusCode>,
-    ended: Option<Instant>,
     answering: StatusCode,
+    /// When the whole answer had been handed over; `None` until then.
+    ended: Option<Instant>,
     _in_flight: Held,
 }
 
@@ -96,9 +95,8 @@ impl Record {
             upload: None,
             response_bytes: 0,
             failed: None,
-            status: None,
-            ended: None,
             answering: StatusCode::INTERNAL_SERVER_ERROR,
+            ended: None,
         })
     }
 
@@ -109,7 +107,6 @@ impl Record {
 
     /// The whole answer was handed over.
     pub fn complete(&mut self, now: Instant) {
-        self.status = Some(self.answering);
         self.ended = Some(now);
     }
 
@@ -132,7 +129,7 @@ impl Record {
     fn status(&self) -> StatusCode {
         let has_left = self.upload.as_ref().is_some_and(|upload| upload.end() == Some(End::Left));
         let left = || StatusCode::from_u16(CLIENT_LEFT).expect("three digits");
-        self.status.filter(|_| !has_left).unwrap_or_else(left)
+        if self.ended.is_some() && !has_left { self.answering } else { left() }
     }
 
     fn finish(&self, duration: Duration) {
