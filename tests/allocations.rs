@@ -1,5 +1,8 @@
 //! How often a request asks the allocator, everything on: a number that no busy machine changes.
 
+#[path = "support/short_answer.rs"]
+mod short_answer;
+
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -40,7 +43,7 @@ fn measure(address: SocketAddr, key: &str) -> usize {
     let request = format!("GET /hello?a=b HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\nAccept: */*\r\n\r\n");
     let mut ask = || {
         stream.write_all(request.as_bytes()).expect("it reads");
-        read_answer(&mut stream);
+        short_answer::read(&mut stream);
     };
     (0..200).for_each(|_| ask());
     let counted = Region::new(ALLOCATOR);
@@ -48,17 +51,6 @@ fn measure(address: SocketAddr, key: &str) -> usize {
     let change = counted.change();
     // To the nearest: the background adds a few.
     (change.allocations + change.reallocations + REQUESTS / 2) / REQUESTS
-}
-
-/// An answer of the app's, whose body ends with a full stop.
-fn read_answer(stream: &mut TcpStream) {
-    let (mut buffer, mut length) = ([0; 4096], 0);
-    while !buffer[..length].ends_with(b".") {
-        let read = stream.read(&mut buffer[length..]).expect("it answers");
-        assert!(read > 0 && length < buffer.len(), "{}", String::from_utf8_lossy(&buffer[..length]));
-        length += read;
-    }
-    assert!(buffer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer[..length]));
 }
 
 /// An app that answers every request alike.
