@@ -1,6 +1,7 @@
 """The clients of the benchmarks: wrk for HTTP/1.1 as fast as it goes, h2load for HTTP/2 and for a fixed rate."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,14 @@ def over_http1(url, seconds, key, may_fail=False):
     if report["errors"] and not may_fail:
         sys.exit(f"{url}: {report['errors']} of {report['requests']} requests failed")
     return report
+
+
+def each_key(folder, url, keys, connections, seconds, rate=None):
+    """Begins requests with one key after the other, from the first again after the last; not faster than `rate` a second."""
+    (folder / "keys").write_text("\n".join(keys) + "\n")
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", PEERS / "each_key.lua", url]
+    environment = os.environ | ({"PAUSE": str(connections * 1000 // rate)} if rate else {})
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
 
 
 def over_http2(url, seconds, key, rate=None, http2=True):
