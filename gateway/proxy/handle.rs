@@ -194,7 +194,9 @@ impl<'a> Exchange<'a> {
         let (worker, peer, record) = (self.worker, self.client.peer.ip(), self.record());
         let of_address = || Subject::address(record.client_ip.unwrap_or(peer));
         let subject = key.map_or_else(of_address, |key| Subject::Key(key.key_id.clone()));
-        record.slot = worker.paces.enter(scope, subject, pace, record.arrived.monotonic)?;
+        // Not when it arrived: those that waited for their key together come in any order, and one from before the first would miss
+        // the last of the burst.
+        record.slot = worker.paces.enter(scope, subject, pace, clock::monotonic())?;
         Ok(())
     }
 
