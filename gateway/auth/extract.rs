@@ -1,6 +1,6 @@
 //! Finds the key in a request, and cuts keys out of what is forwarded.
 //!
-//! What must stay true here: a credential leaves this file only as its hash and form, and as a [`Credential`]. What [`find`] reads
+//! What must stay true here: a credential leaves this file only as its hash, and as a [`Credential`]. What [`find`] reads
 //! [`is_key`] names and [`cut_query`] removes, from the sources the route accepts; and what has the form of a key of ours, from any
 //! source.
 
@@ -26,7 +26,6 @@ pub enum Presented<'a> {
     Nothing,
     One {
         hash: KeyHash,
-        form: Form,
         credential: Credential<'a>,
     },
     /// Two different ones: whoever sent them cannot mean both.
@@ -35,19 +34,27 @@ pub enum Presented<'a> {
 
 /// The presented text itself, for a key of which no SHA-256 is known yet. Never printed.
 #[derive(PartialEq, Eq)]
-pub struct Credential<'a>(Cow<'a, [u8]>);
+pub struct Credential<'a> {
+    text: Cow<'a, [u8]>,
+    /// That of our own keys.
+    prefix: &'a str,
+}
 
 impl<'a> Presented<'a> {
     /// `prefix` is `keys.prefix`.
-    pub fn one(key: impl Into<Cow<'a, [u8]>>, prefix: &str) -> Self {
-        let key = key.into();
-        Self::One { hash: KeyHash::of(&key), form: Form::of(&key, prefix), credential: Credential(key) }
+    pub fn one(key: impl Into<Cow<'a, [u8]>>, prefix: &'a str) -> Self {
+        let text = key.into();
+        Self::One { hash: KeyHash::of(&text), credential: Credential { text, prefix } }
     }
 }
 
 impl Credential<'_> {
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &self.text
+    }
+
+    pub fn form(&self) -> Form {
+        Form::of(&self.text, self.prefix)
     }
 }
 
@@ -58,7 +65,7 @@ impl fmt::Debug for Credential<'_> {
 }
 
 /// Looks into the accepted sources; `prefix` is `keys.prefix`.
-pub fn find<'a>(headers: &'a HeaderMap, query: Option<&'a str>, accept: Accept, prefix: &str) -> Presented<'a> {
+pub fn find<'a>(headers: &'a HeaderMap, query: Option<&'a str>, accept: Accept, prefix: &'a str) -> Presented<'a> {
     let mut found: Option<Cow<'_, [u8]>> = None;
     for credential in authorizations(headers, accept).chain(x_api_keys(headers, accept)).chain(parameters(query, accept)) {
         match &found {

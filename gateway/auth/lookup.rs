@@ -135,26 +135,36 @@ impl Lookup {
         self.shared.iter().for_each(|shared| shared.renew(rules));
     }
 
+    /// Of a key and its hash, where it is held and in no doubt.
+    pub fn at_hand(self: &Arc<Self>, hash: &KeyHash, key: &[u8], now: Instant) -> Option<Arc<KnownKey>> {
+        let now = self.millis_at(now);
+        let known = self.known.get(hash).filter(|known| self.may_serve(known, now))?;
+        if known.confirmed_at() <= self.doubted.load(Ordering::Acquire) {
+            return None;
+        }
+        self.metrics.lookup(Layer::Memory, LookupResult::Hit);
+        if now > known.confirmed_at() + self.cache_ttl.load(Ordering::Relaxed) && known.begin_refresh(now) {
+            drop(self.ask(*hash, key));
+        }
+        Some(known)
+    }
+
     /// Of a key and its hash. `None`: there is no such key.
     ///
     /// # Errors
     /// The store had to be asked and could not be.
     pub async fn find(self: &Arc<Self>, hash: KeyHash, key: &[u8], now: Instant) -> Answer {
+        if let Some(known) = self.at_hand(&hash, key, now) {
+            return Ok(Some(known));
+        }
         let now = self.millis_at(now);
-        if let Some(known) = self.known.get(&hash) {
-            if self.may_serve(&known, now) {
-                if known.confirmed_at() <= self.doubted.load(Ordering::Acquire) {
-                    return self.resolve(hash, key, known).await;
-                }
+        match self.known.get(&hash) {
+            Some(doubted) if self.may_serve(&doubted, now) => return self.resolve(hash, key, doubted).await,
+            None if self.unknown.get(&hash).is_some_and(|end| now < end) => {
                 self.metrics.lookup(Layer::Memory, LookupResult::Hit);
-                if now > known.confirmed_at() + self.cache_ttl.load(Ordering::Relaxed) && known.begin_refresh(now) {
-                    drop(self.ask(hash, key));
-                }
-                return Ok(Some(known));
+                return Ok(None);
             }
-        } else if self.unknown.get(&hash).is_some_and(|end| now < end) {
-            self.metrics.lookup(Layer::Memory, LookupResult::Hit);
-            return Ok(None);
+            Some(_) | None => {}
         }
         self.metrics.lookup(Layer::Memory, LookupResult::Miss);
         self.guess(hash, key, now).await

@@ -59,10 +59,17 @@ pub async fn identify(presented: Presented<'_>, now: Moment, lookup: &Arc<Lookup
     let (hash, credential) = match presented {
         Presented::Nothing => return Err(Refusal::Missing),
         Presented::Several => return Err(Refusal::Several),
-        Presented::One { form: Form::Malformed, .. } => return Err(Refusal::Unknown),
-        Presented::One { form: Form::Foreign, .. } if !lookup.store_has_foreign_keys() => return Err(Refusal::Unknown),
-        Presented::One { hash, credential, .. } => (hash, credential),
+        Presented::One { hash, credential } => (hash, credential),
     };
+    // What is held is a key: nobody need look whether it can be one.
+    if let Some(known) = lookup.at_hand(&hash, credential.expose(), now.monotonic) {
+        return Ok(known);
+    }
+    match credential.form() {
+        Form::Malformed => return Err(Refusal::Unknown),
+        Form::Foreign if !lookup.store_has_foreign_keys() => return Err(Refusal::Unknown),
+        Form::Foreign | Form::Ours => {}
+    }
     lookup.find(hash, credential.expose(), now.monotonic).await?.ok_or(Refusal::Unknown)
 }
 

@@ -80,7 +80,7 @@ pub async fn validate(
 }
 
 /// The key of the body and that of the headers, where there are both, must be one.
-fn presented<'a>(question: &'a AboutKey, headers: &'a HeaderMap, config: &Config) -> Presented<'a> {
+fn presented<'a>(question: &'a AboutKey, headers: &'a HeaderMap, config: &'a Config) -> Presented<'a> {
     let of_headers = extract::find(headers, None, SOURCES, &config.keys.prefix);
     let Some(key) = question.api_key.as_deref().map(str::as_bytes) else { return of_headers };
     let of_body = Presented::one(key, &config.keys.prefix);
