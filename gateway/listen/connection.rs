@@ -34,8 +34,8 @@ use crate::proxy::worker::Worker;
 
 /// How long a kept-alive connection without a request is left open once the gateway drains: a request may be on its way.
 pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(2);
-/// How long a connection without a request keeps what it needs for one: buffers and the state of HTTP, some 20 KiB.
-const REST_AFTER: Duration = Duration::from_secs(1);
+/// How long a connection without a request keeps what it needs for one: buffers and the state of HTTP, some 20 KiB. Milliseconds.
+const REST_AFTER: u64 = 1_000;
 /// How long a client is given to take its last answer while it still sends.
 const LINGER: Duration = Duration::from_secs(3);
 /// hyper's parser has its own bound on a head; the gateway judges URI and headers apart, with an answer for each.
@@ -173,7 +173,7 @@ where
         if !listening || (drain_until.is_none() && worker.tasks.is_stopping()) {
             listening = true;
             if stopping.as_mut().poll(context).is_ready() {
-                drain_until = Some(clock::monotonic() + DRAIN_IDLE);
+                drain_until = Some(client.millis_at(clock::monotonic() + DRAIN_IDLE));
             }
         }
         if http.as_mut().poll(context).is_ready() {
@@ -181,11 +181,12 @@ where
         }
         client.time_head();
         loop {
-            let idle_end = drain_until.filter(|_| matches!(client.phase(), Phase::Idle | Phase::Fresh));
-            let idle_end = idle_end.map(|end| (end, Overdue::Silence));
-            let rest = client.idle_since().filter(|_| drain_until.is_none()).map(|since| (since + REST_AFTER, Overdue::Rest));
-            let deadlines = [client.deadline(rules), idle_end, rest].into_iter().flatten();
-            let Some((deadline, overdue)) = deadlines.min_by_key(|(at, _)| *at) else { return Poll::Pending };
+            let between = match drain_until {
+                Some(end) => matches!(client.phase(), Phase::Idle | Phase::Fresh).then_some((end, Overdue::Silence)),
+                None => client.idle_since().map(|since| (since + REST_AFTER, Overdue::Rest)),
+            };
+            let due = client.due(rules).into_iter().chain(between).min_by_key(|(at, _)| *at);
+            let Some((deadline, overdue)) = due.map(|(at, overdue)| (client.at(at), overdue)) else { return Poll::Pending };
             if timer.poll(deadline, context).is_pending() {
                 return Poll::Pending;
             }

@@ -25,6 +25,9 @@ impl<'a> Timer<'a> {
         if self.armed.is_none_or(|armed| deadline < armed) {
             self.armed = Some(deadline);
             self.sleep.as_mut().reset(deadline.into());
+        } else if !self.sleep.is_elapsed() {
+            // It will wake this task: it was polled when it was set.
+            return Poll::Pending;
         }
         let fired = self.sleep.as_mut().poll(context);
         if fired.is_ready() {

@@ -158,10 +158,10 @@ impl Client {
         self.answering.load(Ordering::Relaxed)
     }
 
-    /// Since when there is no request, once nothing is left to be written.
-    pub fn idle_since(&self) -> Option<Instant> {
+    /// Since when there is no request, once nothing is left to be written. Milliseconds since `opened`.
+    pub fn idle_since(&self) -> Option<u64> {
         let idle = self.phase() == Phase::Idle && !self.is_being_answered();
-        idle.then(|| self.opened + Duration::from_millis(self.phase_since.load(Ordering::Relaxed)))
+        idle.then(|| self.phase_since.load(Ordering::Relaxed))
     }
 
     pub fn cut_answer(&self) {
@@ -228,27 +228,42 @@ impl Client {
 
     /// The first deadline, and what has passed by then; `None` while nothing is bounded.
     pub fn deadline(&self, rules: &Server) -> Option<(Instant, Overdue)> {
-        let since = |mark: &AtomicU64, limit: u64| {
-            let since = mark.load(Ordering::Relaxed);
-            (since > 0 && limit > 0).then(|| since + limit)
+        self.due(rules).map(|(at, what)| (self.at(at), what))
+    }
+
+    /// The same, in milliseconds since `opened`.
+    pub fn due(&self, rules: &Server) -> Option<(u64, Overdue)> {
+        const NEVER: u64 = u64::MAX;
+        let mut first = (NEVER, Overdue::Silence);
+        let mut bound = |since: u64, limit: u64, what| {
+            let at = since.saturating_add(limit);
+            if limit > 0 && at < first.0 {
+                first = (at, what);
+            }
         };
-        let phase = match self.phase() {
-            Phase::Fresh => Some((rules.handshake_timeout, Overdue::Silence)),
-            Phase::Idle => Some((rules.idle_timeout, Overdue::Silence)),
-            Phase::Head => Some((rules.header_timeout, Overdue::Head)),
-            Phase::Busy => None,
-        };
-        let phase_since = self.phase_since.load(Ordering::Relaxed);
-        let phase = phase.filter(|(limit, _)| !limit.is_zero()).map(|(limit, what)| (phase_since + millis(limit), what));
-        let write = since(&self.write_blocked, millis(rules.write_timeout)).map(|at| (at, Overdue::Write));
-        let patience = self.upstream_patience.load(Ordering::Relaxed);
-        let upstream = since(&self.upstream_silent, patience).map(|at| (at, Overdue::Upstream));
-        let first = [phase, write, upstream].into_iter().flatten().min_by_key(|(at, _)| *at);
-        first.map(|(at, what)| (self.opened + Duration::from_millis(at), what))
+        let since = self.phase_since.load(Ordering::Relaxed);
+        match self.phase() {
+            Phase::Fresh => bound(since, millis(rules.handshake_timeout), Overdue::Silence),
+            Phase::Idle => bound(since, millis(rules.idle_timeout), Overdue::Silence),
+            Phase::Head => bound(since, millis(rules.header_timeout), Overdue::Head),
+            Phase::Busy => {}
+        }
+        let (blocked, silent) = (self.write_blocked.load(Ordering::Relaxed), self.upstream_silent.load(Ordering::Relaxed));
+        if blocked > 0 {
+            bound(blocked, millis(rules.write_timeout), Overdue::Write);
+        }
+        if silent > 0 {
+            bound(silent, self.upstream_patience.load(Ordering::Relaxed), Overdue::Upstream);
+        }
+        (first.0 < NEVER).then_some(first)
+    }
+
+    pub fn at(&self, millis: u64) -> Instant {
+        self.opened + Duration::from_millis(millis)
     }
 
     /// Milliseconds since the connection was opened.
-    fn millis_at(&self, instant: Instant) -> u64 {
+    pub fn millis_at(&self, instant: Instant) -> u64 {
         millis(instant.saturating_duration_since(self.opened))
     }
 }
