@@ -3,6 +3,7 @@
 //! What must stay true here: nothing reaches an upstream before every gate has let it pass, and a record is opened before the
 //! first gate and closed after the last byte.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -146,7 +147,8 @@ impl<'a> Exchange<'a> {
         scheme: Scheme,
     ) -> Result<(&'a Route, &'a RouteFacts), Failure> {
         let live = self.live;
-        match live.routes.take(&target::host(uri, host), target::path(uri).as_bytes(), scheme) {
+        let host = if live.routes.names_hosts() { target::host(uri, host) } else { Cow::Borrowed("") };
+        match live.routes.take(&host, target::path(uri).as_bytes(), scheme) {
             Taken::Route(index) => {
                 let (route, facts) = (live.routes.get(index), &live.facts[index]);
                 self.route = Some(route);

@@ -59,6 +59,11 @@ impl RouteTable {
         &self.routes[index]
     }
 
+    /// Whether any route is for certain hosts; else the host of a request does not matter.
+    pub fn names_hosts(&self) -> bool {
+        !(self.exact.is_empty() && self.suffixes.is_empty())
+    }
+
     /// `host` is lower case, without port; `path` is as it came, without query.
     pub fn take(&self, host: &str, path: &[u8], scheme: Scheme) -> Taken {
         let as_it_came = self.find(host, path, scheme);
