@@ -59,7 +59,7 @@ async fn open(server: &Server, limit: Duration, for_upgrade: bool, tasks: &Tasks
     };
     match is_http2 {
         true => Ok(Connection::Http2(Box::new(http2::Connection::open(stream, tasks).await?))),
-        false => Ok(Connection::Http1(http1::Connection::new(stream, clock::monotonic()))),
+        false => Ok(Connection::Http1(Box::new(http1::Connection::new(stream, clock::monotonic())))),
     }
 }
 

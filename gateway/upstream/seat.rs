@@ -46,7 +46,7 @@ struct Open {
 
 #[derive(Debug)]
 struct Idle {
-    connection: http1::Connection,
+    connection: Box<http1::Connection>,
     since: Instant,
 }
 
@@ -113,7 +113,7 @@ impl Seat {
     }
 
     /// For the next request.
-    pub fn give_back(&self, connection: http1::Connection, now: Instant) {
+    pub fn give_back(&self, connection: Box<http1::Connection>, now: Instant) {
         if let Some(Open { idle, .. }) = self.open().as_mut()
             && idle.len() < IDLE_MOST
         {

@@ -82,7 +82,7 @@ impl Connection {
     }
 
     /// As it goes back to the pool; `None` with something on it that nobody asked for.
-    pub(super) fn settled(mut self) -> Option<Self> {
+    pub(super) fn settled(mut self: Box<Self>) -> Option<Box<Self>> {
         if !self.unread.is_empty() {
             return None;
         }
@@ -131,11 +131,11 @@ mod tests {
     const HEAD: &[u8] = b"GET /a HTTP/1.1\r\n\r\n";
 
     /// A connection, and its other end.
-    async fn connection() -> (Connection, TcpStream) {
+    async fn connection() -> (Box<Connection>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let near = TcpStream::connect(listener.local_addr().expect("it is bound")).await.expect("it is there");
         let (far, _) = listener.accept().await.expect("somebody connected");
-        (Connection::new(Stream::Tcp(near), clock::monotonic()), far)
+        (Box::new(Connection::new(Stream::Tcp(near), clock::monotonic())), far)
     }
 
     fn get() -> Outgoing {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     /// One exchange with an upstream that says this: the body, and the connection where it may be used again.
-    async fn exchange(mut connection: Connection, far: &mut TcpStream, said: &str) -> (Vec<u8>, Option<Connection>) {
+    async fn exchange(mut connection: Box<Connection>, far: &mut TcpStream, said: &str) -> (Vec<u8>, Option<Box<Connection>>) {
         let mut request = get();
         let saying = async {
             take_request(far).await;

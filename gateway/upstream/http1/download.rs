@@ -16,7 +16,7 @@ use crate::upstream::exchange::ExchangeError;
 
 pub struct Download {
     /// Gone once it was taken back.
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     decoder: Decoder,
     /// The upstream answered before it had the whole request.
     unsent: Option<Box<Outgoing>>,
@@ -28,14 +28,14 @@ impl Download {
     ///
     /// # Errors
     /// Where the end of the body could be seen in two places.
-    pub fn new(head: &Head, connection: Connection, request: &mut Outgoing) -> Result<Self, Malformed> {
+    pub fn new(head: &Head, connection: Box<Connection>, request: &mut Outgoing) -> Result<Self, Malformed> {
         let decoder = framing::of_answer(request.method(), head)?;
         let unsent = (!request.is_sent()).then(|| Box::new(mem::take(request)));
         Ok(Self { connection: Some(connection), decoder, unsent, keeps_alive: framing::keeps_alive(head) })
     }
 
     /// The connection, where it may serve another request: both sides of this exchange are at their ends.
-    pub fn take_idle(&mut self) -> Option<Connection> {
+    pub fn take_idle(&mut self) -> Option<Box<Connection>> {
         let is_over = self.decoder.is_done() && self.unsent.is_none() && self.keeps_alive;
         let connection = self.connection.take().filter(|_| is_over)?;
         connection.settled()
@@ -43,7 +43,7 @@ impl Download {
 
     /// The connection, whatever stands on it: after a 101.
     pub fn into_connection(self) -> Option<Connection> {
-        self.connection
+        self.connection.map(|connection| *connection)
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, ExchangeError>> {

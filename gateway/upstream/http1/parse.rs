@@ -7,6 +7,7 @@ use std::mem::{self, MaybeUninit};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use httparse::{Header, ParserConfig, Response, Status};
+use smallvec::SmallVec;
 
 use super::Malformed;
 use super::field_names::FieldNames;
@@ -15,6 +16,8 @@ use super::hop_by_hop::HopByHop;
 /// The largest head of an answer.
 pub const HEAD_MOST: usize = 64 * 1024;
 const FIELDS_MOST: usize = 100;
+/// As many are noted without an allocation.
+const FIELDS_MOSTLY: usize = 32;
 /// Room in the map for what the gateway adds to an answer.
 const OF_OURS: usize = 8;
 
@@ -45,13 +48,9 @@ pub fn head(unread: &mut BytesMut, names: &mut FieldNames, spare: &mut HeaderMap
     };
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("the answer has no status"))?;
     let version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let count = response.headers.len();
-    let mut places = [Place::default(); FIELDS_MOST];
-    for (place, field) in places.iter_mut().zip(response.headers.iter()) {
-        *place = place_of(field, unread);
-    }
+    let places: SmallVec<[Place; FIELDS_MOSTLY]> = response.headers.iter().map(|field| place_of(field, unread)).collect();
     let head = unread.split_to(length).freeze();
-    let (headers, hop_by_hop) = headers(&head, &places[..count], names, mem::take(spare))?;
+    let (headers, hop_by_hop) = headers(&head, &places, names, mem::take(spare))?;
     Ok(Some(Head { status, version, headers, hop_by_hop }))
 }
 

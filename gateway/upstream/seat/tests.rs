@@ -15,11 +15,11 @@ fn seat(host: &str) -> Seat {
 }
 
 /// A connection opened then, and its other end.
-async fn connection(opened: Instant) -> (http1::Connection, TcpStream) {
+async fn connection(opened: Instant) -> (Box<http1::Connection>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (far, _) = listener.accept().await.unwrap();
-    (http1::Connection::new(Stream::Tcp(near), opened), far)
+    (Box::new(http1::Connection::new(Stream::Tcp(near), opened)), far)
 }
 
 #[tokio::test]
