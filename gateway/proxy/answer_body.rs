@@ -20,10 +20,6 @@ use crate::observe::metrics::UpstreamResult;
 use crate::upstream::exchange::{Download, ExchangeError};
 use crate::upstream::seat::Seat;
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "moved once into hyper's own box; a box of ours would be one allocation more per request"
-)]
 pub enum AnswerBody {
     Empty,
     Own(Option<Bytes>),

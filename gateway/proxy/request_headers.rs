@@ -48,16 +48,24 @@ pub struct RequestHeaders<'r> {
     pub identity: Option<(&'r KnownKey, &'r IdentityHeaders)>,
 }
 
+/// What was met among the received: what did not come need not be looked for.
+#[derive(Default)]
+struct Met {
+    te: bool,
+    forwarded: bool,
+    forwarded_for: bool,
+}
+
 impl RequestHeaders<'_> {
     pub fn write(&self, head: &mut RequestHead) {
-        let ended = names_in_connection(self.received);
+        let (ended, mut met) = (names_in_connection(self.received), Met::default());
         for (name, value) in self.received {
-            if self.passes(name, value) && !ended.contains(name) {
+            if self.passes(name, value, &mut met) && !ended.contains(name) {
                 head.field(name, value.as_bytes());
             }
         }
-        self.write_hop(head);
-        self.write_forwarding(head, &ended);
+        self.write_hop(head, &met);
+        self.write_forwarding(head, &ended, &met);
         for (name, value) in &self.rules.set {
             head.field(name, value.as_bytes());
         }
@@ -66,11 +74,18 @@ impl RequestHeaders<'_> {
         }
     }
 
-    fn passes(&self, name: &HeaderName, value: &HeaderValue) -> bool {
+    fn passes(&self, name: &HeaderName, value: &HeaderValue, met: &mut Met) -> bool {
+        let ours = |noted: &mut bool| {
+            *noted = true;
+            false
+        };
         match name.as_str() {
             "host" => self.host.is_none(),
             // Answered here, or ours to say.
-            "expect" | "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-real-ip" | "x-request-id" => false,
+            "expect" | "x-forwarded-proto" | "x-real-ip" | "x-request-id" => false,
+            "te" => ours(&mut met.te),
+            "forwarded" => ours(&mut met.forwarded),
+            "x-forwarded-for" => ours(&mut met.forwarded_for),
             "x-forwarded-host" => self.host_is_told() && self.is_free(name),
             "authorization" | "x-api-key" => {
                 self.is_free(name) && !self.cut.is_some_and(|(accept, prefix)| extract::is_key(name, value, accept, prefix))
@@ -90,11 +105,12 @@ impl RequestHeaders<'_> {
     }
 
     /// What is said anew for the connection to the upstream.
-    fn write_hop(&self, head: &mut RequestHead) {
+    fn write_hop(&self, head: &mut RequestHead, met: &Met) {
         if let Some(host) = self.host {
             head.field(&HOST, host.as_bytes());
         }
-        if self.received.get_all(TE).iter().any(|te| tokens(te.as_bytes()).any(|token| token.eq_ignore_ascii_case(b"trailers"))) {
+        let takes_trailers = |te: &HeaderValue| tokens(te.as_bytes()).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+        if met.te && self.received.get_all(TE).iter().any(takes_trailers) {
             head.field(&TE, b"trailers");
         }
         if self.websocket {
@@ -104,7 +120,7 @@ impl RequestHeaders<'_> {
     }
 
     /// Who asked, how, and for which host. What a trusted proxy said of the host was kept.
-    fn write_forwarding(&self, head: &mut RequestHead, ended: &[HeaderName]) {
+    fn write_forwarding(&self, head: &mut RequestHead, ended: &[HeaderName], met: &Met) {
         let mut field = |name: &HeaderName, value: &[u8]| {
             if self.is_free(name) {
                 head.field(name, value);
@@ -116,10 +132,10 @@ impl RequestHeaders<'_> {
         match self.speaks_forwarded {
             true => {
                 let element = forwarded::element_for(self.client.peer.ip());
-                field(&FORWARDED, &self.appended(&FORWARDED, ended, element.as_bytes()));
+                field(&FORWARDED, &self.appended(&FORWARDED, met.forwarded, ended, element.as_bytes()));
                 field(&X_FORWARDED_FOR, address);
             }
-            false => field(&X_FORWARDED_FOR, &self.appended(&X_FORWARDED_FOR, ended, peer)),
+            false => field(&X_FORWARDED_FOR, &self.appended(&X_FORWARDED_FOR, met.forwarded_for, ended, peer)),
         }
         field(&X_REAL_IP, address);
         let proto = match self.scheme {
@@ -137,8 +153,8 @@ impl RequestHeaders<'_> {
     }
 
     /// All that came under this name and ours in one line, so that no upstream reads the first of several only.
-    fn appended<'v>(&self, name: &HeaderName, ended: &[HeaderName], ours: &'v [u8]) -> Cow<'v, [u8]> {
-        if !self.received.contains_key(name) || ended.contains(name) {
+    fn appended<'v>(&self, name: &HeaderName, came: bool, ended: &[HeaderName], ours: &'v [u8]) -> Cow<'v, [u8]> {
+        if !came || ended.contains(name) {
             return Cow::Borrowed(ours);
         }
         let lines = self.received.get_all(name).iter().map(HeaderValue::as_bytes);
