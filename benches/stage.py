@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benches" / "peers"
 GATEWAY = Path(os.environ.get("GATEWAY_BINARY", ROOT / "target" / "release" / "hokusai-gateway"))
 DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
-TRAINED = ROOT / "target" / "trained" / "hokusai-gateway"
 PATIENCE = 120  # seconds, for anything that has to come true
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -103,11 +102,11 @@ class Stage:
 class Gateway:
     """The gateway by benches/peers/gateway.toml, with its store made and one key in it. `environment` names another store than SQLite."""
 
-    def __init__(self, stage, binary=None, **environment):
+    def __init__(self, stage, **environment):
         self.port, self.tls_port, self.admin = free_port(), free_port(), free_port()
         folder = f"gateway-{self.port}"  # for its store and its journal, too
         config = stage.write("gateway.toml", folder, TRAFFIC=self.port, TLS=self.tls_port, ADMIN=self.admin)
-        self.command, self.environment = [binary or GATEWAY, "--config", config], os.environ | environment
+        self.command, self.environment = [GATEWAY, "--config", config], os.environ | environment
         self.run("migrate", "up")
         create = ("keys", "create", "--user", "bench", "--name", "bench", "--rate-limit", "1000000000")
         self.key = self.run(*create)["key"]

@@ -9,6 +9,7 @@ mod dashboard;
 mod docker;
 mod from_nginx;
 mod metrics;
+mod release;
 mod rules;
 mod systemd;
 
