@@ -86,7 +86,7 @@ async fn talk(stream: ClientStream, early: Bytes, client: &Arc<Client>, worker: 
     // Not the whole snapshot: a connection lives long, and would keep what a reload has taken away.
     let config = Arc::clone(&worker.live.load().config);
     let rules = &config.server;
-    let service = service_fn(|request| handle(request, Arc::clone(worker), Arc::clone(client)));
+    let service = service_fn(|request| handle(request, worker, client));
     let mut http = builder(rules).serve_connection(GuardedIo::new(stream, early, Arc::clone(client)), service);
 
     let overdue = run(Pin::new(&mut http), client, rules, worker).await;

@@ -37,17 +37,17 @@ use crate::route::Taken;
 /// Answers a request, whatever becomes of it.
 pub async fn handle(
     request: Request<Incoming>,
-    worker: Arc<Worker>,
-    client: Arc<Client>,
+    worker: &Arc<Worker>,
+    client: &Arc<Client>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     client.begin();
     let live = worker.live.load();
     let request_id = RequestId::of(request.headers());
-    let record = Record::open(&worker, &client, &live, &request, request_id.clone());
+    let record = Record::open(worker, client, &live, &request, request_id.clone());
     let answered_at = record.arrived.wall;
     let mut exchange = Exchange {
-        worker: &worker,
-        client: &client,
+        worker,
+        client,
         live: &live,
         record: Some(record),
         is_grpc: grpc::is_grpc(request.headers()),

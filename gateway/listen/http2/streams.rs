@@ -70,7 +70,7 @@ impl Service<Request<Incoming>> for Streams {
         Box::pin(async move {
             let is_head = *request.method() == Method::HEAD;
             as_http1(&mut request);
-            let response = handle(request, worker, Arc::clone(&client)).await?;
+            let response = handle(request, &worker, &client).await?;
             let response = if is_head { without_body(response) } else { response };
             Ok(response.map(|body| StreamBody { body, rest: Bytes::new(), client, activity }))
         })

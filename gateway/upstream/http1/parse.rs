@@ -1,25 +1,27 @@
-//! The head of an answer, from bytes.
+//! The head of an answer, from bytes (RFC 9112 4, 5).
 //!
-//! What must stay true here: a head is bounded in bytes and in fields, and its values are slices of one buffer.
+//! What must stay true here: a head is bounded in bytes and in fields, and its values are slices of one buffer. `readings.rs` holds that
+//! hyper reads whatever is accepted here as the same.
 
-use std::mem::{self, MaybeUninit};
+use std::mem;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
-use httparse::{Header, ParserConfig, Response, Status};
+use memchr::{memchr, memchr_iter};
 use smallvec::SmallVec;
 
 use super::Malformed;
 use super::field_names::FieldNames;
 use super::hop_by_hop::HopByHop;
 
-/// The largest head of an answer.
+/// The largest head of an answer, or section of trailers.
 pub const HEAD_MOST: usize = 64 * 1024;
 const FIELDS_MOST: usize = 100;
-/// As many are noted without an allocation.
-const FIELDS_MOSTLY: usize = 32;
 /// Room in the map for what the gateway adds to an answer.
 const OF_OURS: usize = 8;
+const HTTP_1: &[u8] = b"HTTP/1.";
+const BAD_FIELD: Malformed = Malformed("a field of the answer is malformed");
+const BAD_TRAILERS: Malformed = Malformed("the trailers are malformed");
 
 #[derive(Debug)]
 pub struct Head {
@@ -30,62 +32,86 @@ pub struct Head {
     pub hop_by_hop: HopByHop,
 }
 
-/// Where a field stands in the buffer: name and value, each as start and end.
-type Place = [u32; 4];
+/// Where each line ends, behind its line feed; most heads have fewer and need no allocation for it.
+type LineEnds = SmallVec<[usize; 32]>;
 
 /// Takes a head off the front of what was read; `None` while it is not all there. Its headers are put into `spare`, which is empty.
 pub fn head(unread: &mut BytesMut, names: &mut FieldNames, spare: &mut HeaderMap) -> Result<Option<Head>, Malformed> {
-    if unread.is_empty() {
-        return Ok(None);
+    // Whoever speaks something else is not waited for.
+    if unread.iter().zip(HTTP_1).any(|(is, should)| is != should) {
+        return Err(Malformed("the answer is no HTTP"));
     }
-    let mut fields = [const { MaybeUninit::<Header<'_>>::uninit() }; FIELDS_MOST];
-    let mut response = Response::new(&mut []);
-    let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut response, unread, &mut fields);
-    let length = match parsed.map_err(|_| Malformed("the answer is no HTTP"))? {
-        Status::Complete(length) if length <= HEAD_MOST => length,
-        Status::Partial if unread.len() < HEAD_MOST => return Ok(None),
-        Status::Complete(_) | Status::Partial => return Err(Malformed("the answer's head is too large")),
-    };
-    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("the answer has no status"))?;
-    let version = if response.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let places: SmallVec<[Place; FIELDS_MOSTLY]> = response.headers.iter().map(|field| place_of(field, unread)).collect();
-    let head = unread.split_to(length).freeze();
-    let (headers, hop_by_hop) = headers(&head, &places, names, mem::take(spare))?;
+    let Some(ends) = line_ends(unread)? else { return Ok(None) };
+    let head = unread.split_to(ends[ends.len() - 1]).freeze();
+    let (status, version) = status_line(without_end(&head[..ends[0]])).ok_or(Malformed("the answer has no status"))?;
+    let (headers, hop_by_hop) = headers(&head, &ends, names, mem::take(spare))?;
     Ok(Some(Head { status, version, headers, hop_by_hop }))
 }
 
 /// A section of trailers, with the empty line that ends it; `None` while that is not there.
 pub fn trailers(section: &[u8]) -> Result<Option<(usize, HeaderMap)>, Malformed> {
-    const BAD: Malformed = Malformed("the trailers are malformed");
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MOST];
-    let Status::Complete((length, fields)) = httparse::parse_headers(section, &mut fields).map_err(|_| BAD)? else {
-        return Ok(None);
+    let Some(ends) = line_ends(section)? else { return Ok(None) };
+    let (mut trailers, mut start) = (HeaderMap::with_capacity(ends.len() - 1), 0);
+    for &end in &ends {
+        let line = section[start..end].strip_suffix(b"\r\n").ok_or(BAD_TRAILERS)?;
+        if !line.is_empty() {
+            let (name, value) = line.split_at(memchr(b':', line).ok_or(BAD_TRAILERS)?);
+            let name = HeaderName::from_bytes(name).map_err(|_| BAD_TRAILERS)?;
+            trailers.append(name, HeaderValue::from_bytes(trimmed(&value[1..])).map_err(|_| BAD_TRAILERS)?);
+        }
+        start = end;
+    }
+    Ok(Some((start, trailers)))
+}
+
+/// Of the lines up to an empty one, with that; `None` while it is not there. A line may end with a line feed alone (RFC 9112 2.2).
+fn line_ends(unread: &[u8]) -> Result<Option<LineEnds>, Malformed> {
+    let (mut ends, mut start) = (LineEnds::new(), 0);
+    for feed in memchr_iter(b'\n', &unread[..unread.len().min(HEAD_MOST)]) {
+        let is_last = without_end(&unread[start..=feed]).is_empty();
+        start = feed + 1;
+        ends.push(start);
+        if is_last {
+            return Ok(Some(ends));
+        }
+        // Beside the fields there is the status.
+        if ends.len() > FIELDS_MOST + 1 {
+            return Err(Malformed("the answer has too many fields"));
+        }
+    }
+    match unread.len() < HEAD_MOST {
+        true => Ok(None),
+        false => Err(Malformed("the answer's head is too large")),
+    }
+}
+
+/// `HTTP/1.1 200 OK`; the words at its end may be missing.
+fn status_line(line: &[u8]) -> Option<(StatusCode, Version)> {
+    let (version, rest) = match line.strip_prefix(HTTP_1)? {
+        [b'1', b' ', rest @ ..] => (Version::HTTP_11, rest),
+        [b'0', b' ', rest @ ..] => (Version::HTTP_10, rest),
+        _ => return None,
     };
-    if section[..length].split_inclusive(|&byte| byte == b'\n').any(|line| !line.ends_with(b"\r\n")) {
-        return Err(BAD);
-    }
-    let mut trailers = HeaderMap::with_capacity(fields.len());
-    for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BAD)?;
-        trailers.append(name, HeaderValue::from_bytes(field.value).map_err(|_| BAD)?);
-    }
-    Ok(Some((length, trailers)))
+    let (code, reason) = rest.split_at_checked(3)?;
+    let is_text = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
+    let is_reason = reason.first().is_none_or(|first| *first == b' ') && reason.iter().all(is_text);
+    is_reason.then_some((StatusCode::from_bytes(code).ok()?, version))
 }
 
 fn headers(
     head: &Bytes,
-    places: &[Place],
+    ends: &[usize],
     names: &mut FieldNames,
     mut headers: HeaderMap,
 ) -> Result<(HeaderMap, HopByHop), Malformed> {
-    const BAD: Malformed = Malformed("a field of the answer's head is malformed");
-    headers.reserve(places.len() + OF_OURS);
+    headers.reserve(ends.len() + OF_OURS);
     let mut hop_by_hop = HopByHop::default();
-    for (number, place) in places.iter().enumerate() {
-        let [name_start, name_end, start, end] = place.map(|at| at as usize);
-        let name = names.name(number, &head[name_start..name_end]).map_err(|_| BAD)?;
-        if !hop_by_hop.take(&name, &head[start..end]) {
-            headers.append(name, HeaderValue::from_maybe_shared(head.slice(start..end)).map_err(|_| BAD)?);
+    // Without the status before them and the empty line behind them.
+    for (number, field) in ends.windows(2).take(ends.len() - 2).enumerate() {
+        let (name, value) = names.split(number, without_end(&head[field[0]..field[1]])).ok_or(BAD_FIELD)?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(trimmed(value))).map_err(|_| BAD_FIELD)?;
+        if !hop_by_hop.take(&name, value.as_bytes()) {
+            headers.append(name, value);
         }
     }
     for name in &hop_by_hop.named {
@@ -94,13 +120,18 @@ fn headers(
     Ok((headers, hop_by_hop))
 }
 
-fn place_of(field: &Header<'_>, unread: &[u8]) -> Place {
-    let start = |part: &[u8]| part.as_ptr().addr() - unread.as_ptr().addr();
-    let name = start(field.name.as_bytes());
-    // An empty value may stand anywhere.
-    let value = if field.value.is_empty() { name } else { start(field.value) };
-    let ends = [name, name + field.name.len(), value, value + field.value.len()];
-    ends.map(|at| u32::try_from(at).expect("HEAD_MOST fits 32 bits"))
+/// A line without its end.
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Without the white space around it (RFC 9110 5.6.3).
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 #[cfg(test)]
@@ -154,12 +185,21 @@ mod tests {
     fn what_is_no_strict_http_is_refused() {
         for wire in [
             "garbage\r\n\r\n",
+            "SSH-2.0-x\r\n",
+            "HTTQ",
             "HTTP/2.0 200 OK\r\n\r\n",
             "HTTP/1.1 2000 OK\r\n\r\n",
             "HTTP/1.1 099 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA : 1\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: 1\r\n folded\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: a\0b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nConnection: close\rA: b\r\n\r\n",
+            "HTTP/1.1 200 O\0K\r\n\r\n",
+            "HTTP/1.1  200 OK\r\n\r\n",
+            "HTTP/1.1 200OK\r\n\r\n",
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\tA: 1\r\n\r\n",
             "HTTP/1.1 200 OK\r\n: 1\r\n\r\n",
         ] {
             assert!(parsed(wire.as_bytes()).is_err(), "{wire:?}");
