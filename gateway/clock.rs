@@ -45,9 +45,14 @@ struct Anchor {
 }
 
 impl Anchor {
-    fn moment_at(&self, monotonic: Instant) -> Moment {
-        let elapsed = monotonic.saturating_duration_since(self.monotonic);
-        Moment { wall: timestamp(self.since_epoch.saturating_add(elapsed)), monotonic }
+    fn set(monotonic: Instant) -> Self {
+        let anchor = Self { since_epoch: since_epoch(), monotonic };
+        ANCHOR.set(Some(anchor));
+        anchor
+    }
+
+    fn wall_after(&self, elapsed: Duration) -> Timestamp {
+        timestamp(self.since_epoch.saturating_add(elapsed))
     }
 }
 
@@ -58,13 +63,10 @@ impl Moment {
     /// Asks one clock of the two, mostly.
     pub fn now() -> Self {
         let monotonic = monotonic();
-        let holds = |anchor: &Anchor| monotonic.saturating_duration_since(anchor.monotonic) < ANCHOR_HOLDS;
-        let anchor = ANCHOR.get().filter(holds).unwrap_or_else(|| {
-            let anchor = Anchor { since_epoch: since_epoch(), monotonic };
-            ANCHOR.set(Some(anchor));
-            anchor
-        });
-        anchor.moment_at(monotonic)
+        let known = ANCHOR.get().map(|anchor| (anchor, monotonic.saturating_duration_since(anchor.monotonic)));
+        let (anchor, elapsed) =
+            known.filter(|(_, elapsed)| *elapsed < ANCHOR_HOLDS).unwrap_or_else(|| (Anchor::set(monotonic), Duration::ZERO));
+        Self { wall: anchor.wall_after(elapsed), monotonic }
     }
 
     /// The wall-clock time at a later instant, should nobody set the clock meanwhile.
@@ -86,7 +88,7 @@ mod tests {
     #[test]
     fn a_millisecond_begins_when_it_does_and_not_later() {
         let anchor = Anchor { since_epoch: Duration::from_micros(10_000_900), monotonic: monotonic() };
-        let wall = |micros| anchor.moment_at(anchor.monotonic + Duration::from_micros(micros)).wall.as_millis();
+        let wall = |micros| anchor.wall_after(Duration::from_micros(micros)).as_millis();
         assert_eq!([0, 99, 100, 1_099, 1_100].map(wall), [10_000, 10_000, 10_001, 10_001, 10_002]);
     }
 }

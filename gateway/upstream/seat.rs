@@ -145,18 +145,18 @@ impl Seat {
     }
 
     fn is_usable(&self, idle: &mut Idle, now: Instant) -> bool {
-        !self.is_of_age(idle.connection.age(now))
+        !self.is_of_age(|| idle.connection.age(now))
             && now.saturating_duration_since(idle.since) < IDLE_LIMIT
             && idle.connection.is_quiet()
     }
 
     fn is_lendable(&self, shared: &Shared, now: Instant) -> bool {
         let is_idle = !shared.connection.is_used() && now.saturating_duration_since(shared.used) >= IDLE_LIMIT;
-        !self.is_of_age(shared.connection.age(now)) && !is_idle && shared.connection.is_open()
+        !self.is_of_age(|| shared.connection.age(now)) && !is_idle && shared.connection.is_open()
     }
 
-    fn is_of_age(&self, age: Duration) -> bool {
-        self.server.is_named && age >= LIFE_BY_NAME
+    fn is_of_age(&self, age: impl FnOnce() -> Duration) -> bool {
+        self.server.is_named && age() >= LIFE_BY_NAME
     }
 
     fn open(&self) -> MutexGuard<'_, Option<Open>> {
