@@ -100,16 +100,14 @@ fn write_batch(
 
 /// Many rows in one statement: most of what a statement costs it costs once.
 fn insert(transaction: &Transaction<'_>, rows: &UsageBatch) -> rusqlite::Result<()> {
-    let (mut texts, mut done) = (Texts::default(), 0);
+    let (mut texts, mut rows) = (Texts::default(), rows.iter());
     for at_once in [ROWS_AT_ONCE, 1] {
-        let (mut statement, first) = (transaction.prepare_cached(&insertion(at_once))?, done);
-        while rows.len() - done >= at_once {
-            for (place, number) in (done..done + at_once).enumerate() {
-                let held = (done > first).then(|| rows.get(number - at_once));
-                bind(&mut statement, place * COLUMNS, held.as_ref(), &rows.get(number), &mut texts)?;
+        let (mut statement, mut held) = (transaction.prepare_cached(&insertion(at_once))?, [None; ROWS_AT_ONCE]);
+        while rows.len() >= at_once {
+            for (place, event) in rows.by_ref().take(at_once).enumerate() {
+                bind(&mut statement, place * COLUMNS, held[place].replace(event).as_ref(), &event, &mut texts)?;
             }
             statement.raw_execute()?;
-            done += at_once;
         }
     }
     Ok(())
