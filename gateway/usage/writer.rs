@@ -14,9 +14,9 @@ use super::journal::Journal;
 use super::recorder::{Lane, Recorder};
 use crate::observe::metrics::Metrics;
 
-/// From the first record to the write that takes it and all that came meanwhile. Half of what is promised; the rest is for the
-/// system's own delays.
-const GATHER: Duration = Duration::from_millis(5);
+/// From the first record to the write that takes it and all that came meanwhile. Most of what is promised, since a wake-up costs the
+/// same however much there is to write; the rest is for the system's own delays.
+const GATHER: Duration = Duration::from_millis(8);
 
 /// Dropped, it writes what was recorded until then, syncs it to the disk and returns.
 #[derive(Debug)]
