@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
@@ -39,6 +39,8 @@ pub struct Flusher {
     unsure: Option<Batch>,
     /// Not yet noted in the store.
     last_used: BTreeMap<String, Timestamp>,
+    /// When the last of these were.
+    touched: Option<Instant>,
     met: Met,
     first_met: Arc<FirstMet>,
 }
@@ -71,6 +73,7 @@ impl Flusher {
             place: None,
             unsure: None,
             last_used: BTreeMap::new(),
+            touched: None,
             met: Met::default(),
             first_met,
         }
@@ -117,11 +120,11 @@ impl Flusher {
         };
         loop {
             self.place = Some(place);
-            let Some(batch) = self.next_batch(place.next).await? else { return self.touch().await };
+            let Some(batch) = self.next_batch(place.next).await? else { return self.touch(to_the_last).await };
             place = self.deliver(place, batch).await?;
             if !to_the_last && self.backlog.undelivered() < BATCH {
                 self.place = Some(place);
-                return self.touch().await;
+                return self.touch(to_the_last).await;
             }
         }
     }
@@ -169,12 +172,16 @@ impl Flusher {
         }
     }
 
-    /// Notes when keys were last used: in a transaction of its own, for it may have to wait for a change of a key.
-    async fn touch(&mut self) -> Result<(), FlushError> {
-        if !self.last_used.is_empty() {
+    /// Notes when keys were last used: at the end, or once an interval, for under load the next batch has the same keys in it. In a
+    /// transaction of its own, for it may have to wait for a change of a key.
+    async fn touch(&mut self, at_once: bool) -> Result<(), FlushError> {
+        let now = clock::monotonic();
+        let is_due = at_once || self.touched.is_none_or(|touched| now.duration_since(touched) >= self.interval);
+        if is_due && !self.last_used.is_empty() {
             let used = self.last_used.iter().map(|(key_id, last)| (key_id.as_str().into(), *last)).collect();
             self.store.touch_last_used(used).await?;
             self.last_used.clear();
+            self.touched = Some(now);
         }
         Ok(())
     }

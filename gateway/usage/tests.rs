@@ -75,6 +75,13 @@ impl Fixture {
         store.ensure_migrated().await.unwrap();
     }
 
+    /// The key of all events.
+    fn add_key(&self) {
+        let connection = Connection::open(self.database()).unwrap();
+        let insert = "INSERT INTO api_keys (key_id, key_hash, key_prefix, user_id, name) VALUES (?1, 'h', 'p', 'u', 'n')";
+        connection.execute(insert, [event(0).key_id]).unwrap();
+    }
+
     /// The numbers of the rows in the store, in the order they were written.
     fn rows(&self) -> Vec<u64> {
         let connection = Connection::open(self.database()).unwrap();
@@ -310,9 +317,7 @@ async fn a_keys_last_use_is_noted() {
     let fixture = Fixture::new();
     let (usage, store) = (fixture.open(), fixture.store());
     fixture.bring_up(&store).await;
-    let connection = Connection::open(fixture.database()).unwrap();
-    let insert = "INSERT INTO api_keys (key_id, key_hash, key_prefix, user_id, name) VALUES (?1, 'h', 'p', 'u', 'n')";
-    connection.execute(insert, [event(0).key_id]).unwrap();
+    fixture.add_key();
     let (early, late) = (clock::now().minus(LIMIT), clock::now());
     let recorder = usage.recorder();
     recorder.record(&UsageEvent { timestamp: late, ..event(1) });
@@ -321,4 +326,24 @@ async fn a_keys_last_use_is_noted() {
     usage.close(LIMIT).await;
     let key = store.get_key(&event(0).key_id.into()).await.unwrap().unwrap();
     assert_eq!(key.last_used_at, Some(late));
+}
+
+#[tokio::test]
+async fn batches_in_one_interval_note_a_keys_use_once_and_at_the_end_again() {
+    let fixture = Fixture::new();
+    let (usage, store) = (fixture.open(), fixture.store());
+    fixture.bring_up(&store).await;
+    fixture.add_key();
+    let config = config::Usage { flush_interval: LIMIT, ..fixture.config() };
+    let mut flusher = Flusher::new(usage.backlog.clone(), store.clone(), "spool", &config, Arc::default());
+    let (recorder, start) = (usage.recorder(), clock::now());
+    let mut noted = Vec::new();
+    for (second, to_the_last) in [(1, false), (2, false), (3, true)] {
+        recorder.record(&UsageEvent { timestamp: start.plus(Duration::from_secs(second)), ..event(second) });
+        fixture.until(|metrics| metrics.usage_spooled.get() == 1).await;
+        flusher.flush(to_the_last).await.unwrap();
+        let key = store.get_key(&event(0).key_id.into()).await.unwrap().unwrap();
+        noted.push(key.last_used_at.unwrap().since(start).as_secs());
+    }
+    assert_eq!(noted, [1, 1, 3]);
 }
