@@ -20,6 +20,9 @@ use crate::store::{JournalPosition, KeyUsage, StoreError};
 const ROWS_AT_ONCE: usize = 50;
 /// Of each row.
 const COLUMNS: usize = 10;
+/// Pages that SQLite keeps in memory while it writes a batch; those that are full are not looked at again. It forgets all of them
+/// when another connection has written, so memory for more would go back to the system and come again with each batch.
+const PAGES_KEPT: i64 = 32;
 
 impl SqliteStore {
     /// Where this spool's journal stands; `None`: nothing of it was written yet.
@@ -39,7 +42,10 @@ impl SqliteStore {
         rows: Arc<UsageBatch>,
     ) -> Result<JournalPosition, StoreError> {
         let spool_id = spool_id.to_owned();
-        self.durable(move |connection| write_batch(connection, &spool_id, after, upto, &rows)).await
+        self.durable(move |connection| {
+            with_few_pages(connection, |connection| write_batch(connection, &spool_id, after, upto, &rows))
+        })
+        .await
     }
 
     /// Notes when keys were last used. A time earlier than the one noted changes nothing.
@@ -76,6 +82,18 @@ fn position(connection: &Connection, spool_id: &str) -> rusqlite::Result<Option<
         .prepare_cached(sql)?
         .query_row([spool_id], |row| Ok(JournalPosition { segment: row.get(0)?, offset: row.get(1)? }))
         .optional()
+}
+
+/// Changes of keys, which this connection makes too, go here and there: they have use for as many as ever.
+fn with_few_pages<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let usual: i64 = connection.pragma_query_value(None, "cache_size", |row| row.get(0))?;
+    connection.pragma_update(None, "cache_size", PAGES_KEPT)?;
+    let outcome = work(connection);
+    connection.pragma_update(None, "cache_size", usual)?;
+    outcome
 }
 
 fn write_batch(
@@ -235,7 +253,7 @@ fn top(connection: &Connection, since: Timestamp, limit: usize) -> rusqlite::Res
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Folder, NOW, add_key};
+    use super::super::testing::{Folder, NOW, add_key, sqlite};
     use super::*;
     use crate::clock;
     use crate::store::guarantees::usage::{batch, row};
@@ -273,6 +291,16 @@ mod tests {
             .unwrap();
         let written: Vec<String> = written.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         assert_eq!(written, events.iter().map(told).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn changes_of_keys_have_as_many_pages_after_a_batch_as_before_it() {
+        let (_folder, store) = Folder::migrated().await;
+        let question =
+            |connection: &mut Connection| connection.pragma_query_value(None, "cache_size", |row| row.get::<_, i64>(0));
+        let before = sqlite(store.clone()).durable(question).await.unwrap();
+        store.write_usage("spool", None, at(1), batch([row("a", NOW)])).await.unwrap();
+        assert_eq!(sqlite(store).durable(question).await.unwrap(), before);
     }
 
     fn event(number: usize) -> UsageEvent<'static> {
