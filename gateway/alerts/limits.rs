@@ -12,7 +12,7 @@ pub fn look(limiter: &Limiter, rules: &config::Alerts, teller: &Teller) {
     if rules.near_limit == 0 {
         return;
     }
-    for hour in limiter.hours().iter().filter(|hour| is_near(hour, rules.near_limit)) {
+    for hour in limiter.hours().filter(|hour| is_near(hour, rules.near_limit)) {
         let HourUse { key_id, used, limit } = hour;
         let summary = format!("key {key_id} has used {used} of its {limit} requests of this hour");
         let details = json!({ "key_id": key_id.as_str(), "used": used, "limit": limit });

@@ -155,9 +155,9 @@ impl Limiter {
     }
 
     /// Of every key that this gateway knows the hour of.
-    pub fn hours(&self) -> Vec<HourUse> {
+    pub fn hours(&self) -> impl Iterator<Item = HourUse> {
         let (cells, now) = (self.cells().all().collect::<Vec<_>>(), clock::now());
-        cells.iter().filter_map(|cell| cell.hour_use(now)).collect()
+        cells.into_iter().filter_map(move |cell| cell.hour_use(now))
     }
 
     /// The key's hour was reset.
