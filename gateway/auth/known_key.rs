@@ -13,6 +13,7 @@ use crate::model::address::IpNetSet;
 use crate::model::api_key::Environment;
 use crate::model::ids::KeyId;
 use crate::model::key_record::{FoundKey, KeyRecord, Validity};
+use crate::model::timestamp::Timestamp;
 
 /// What a header value may not hold plainly; `%` too, so that decoding gives back exactly what was meant.
 const NO_HEADER_TEXT: &AsciiSet = &CONTROLS.add(b'%');
@@ -22,21 +23,28 @@ const NO_HEADER_TEXT: &AsciiSet = &CONTROLS.add(b'%');
 const ASK_AGAIN_AFTER: u64 = 1_000;
 
 pub struct KnownKey {
-    pub key_id: KeyId,
+    count: Count,
     /// The user's id and the key's name.
     names: Box<str>,
     /// Where the name begins in them.
     name_at: u32,
     pub environment: Environment,
-    /// Of the secret that was found.
-    pub validity: Validity,
-    /// The hour's count; `None` without a limit.
-    pub hourly: Option<Hourly>,
+    /// Of the secret that was found, as the next two: a [`Validity`] in fewer bytes.
+    ends_at: Timestamp,
+    is_active: bool,
+    is_revoked: bool,
     rest: Option<Box<Rest>>,
     /// When the store last said so, in milliseconds of the lookup's own clock.
     confirmed_at: u64,
     /// When the store is to be asked again at the earliest, by the same clock.
     ask_again_at: AtomicU64,
+}
+
+/// How its requests are counted, and of which key they are.
+enum Count {
+    /// The cell has the id.
+    Hourly(Hourly),
+    Unlimited(KeyId),
 }
 
 pub struct Hourly {
@@ -70,19 +78,41 @@ impl KnownKey {
     /// `cell` is the key's, whichever of its secrets was found.
     pub fn new(key: &FoundKey, cell: impl FnOnce() -> Arc<Cell>, confirmed_at: u64) -> Self {
         let record = &key.record;
-        let hourly = record.rate_limit_per_hour.map(|limit| Hourly { limit, cell: cell() });
+        let Validity { is_active, is_revoked, ends_at } = key.validity();
         Self {
-            // The cell's own, where there is one: it may be older than the record.
-            key_id: hourly.as_ref().map_or(&record.key_id, |hourly| hourly.cell.key_id()).clone(),
+            count: match record.rate_limit_per_hour {
+                Some(limit) => Count::Hourly(Hourly { limit, cell: cell() }),
+                None => Count::Unlimited(record.key_id.clone()),
+            },
             names: [record.user_id.as_str(), &record.name].concat().into(),
             name_at: place(record.user_id.as_str().len()),
             environment: record.environment,
-            validity: key.validity(),
-            hourly,
+            ends_at,
+            is_active,
+            is_revoked,
             rest: Rest::of(record),
             confirmed_at,
             ask_again_at: AtomicU64::new(0),
         }
+    }
+
+    pub fn key_id(&self) -> &KeyId {
+        match &self.count {
+            Count::Hourly(hourly) => hourly.cell.key_id(),
+            Count::Unlimited(key_id) => key_id,
+        }
+    }
+
+    /// The hour's count; `None` without a limit.
+    pub fn hourly(&self) -> Option<&Hourly> {
+        match &self.count {
+            Count::Hourly(hourly) => Some(hourly),
+            Count::Unlimited(_) => None,
+        }
+    }
+
+    pub fn validity(&self) -> Validity {
+        Validity { is_active: self.is_active, is_revoked: self.is_revoked, ends_at: self.ends_at }
     }
 
     pub fn user_id(&self) -> &str {
@@ -93,7 +123,7 @@ impl KnownKey {
         let (user_id, name) = self.names.split_at(self.name_at as usize);
         match text {
             Text::UserId => user_id,
-            Text::KeyId => self.key_id.as_str(),
+            Text::KeyId => self.key_id().as_str(),
             Text::Name => name,
             Text::Scopes => self.rest.as_ref().map_or("", |rest| &rest.scopes),
         }

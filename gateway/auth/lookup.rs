@@ -200,7 +200,7 @@ impl Lookup {
     pub(super) fn forget_key(&self, key_id: &KeyId) {
         let mut flights = self.flights();
         flights.values_mut().for_each(|flight| flight.voided = true);
-        self.known.retain(|_, known| known.key_id != *key_id);
+        self.known.retain(|_, known| known.key_id() != key_id);
     }
 
     /// Any secret that was unknown may be one now.

@@ -48,7 +48,7 @@ pub async fn authenticate(
     lookup: &Arc<Lookup>,
 ) -> Result<Arc<KnownKey>, Refusal> {
     let known = identify(presented, now, lookup).await?;
-    judge(known.validity.standing(now.wall), known.allowed_ips(), client).map(|()| known)
+    judge(known.validity().standing(now.wall), known.allowed_ips(), client).map(|()| known)
 }
 
 /// Whose key was presented. It may be one that is good no more: that is for [`judge`] to say.

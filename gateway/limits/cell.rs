@@ -270,7 +270,7 @@ mod tests {
         let refused = cell.try_take(1000, NOW);
         assert!(matches!(refused, Some(Verdict::Spent { .. })));
         assert!(cell.retire());
-        assert!(matches!(*cell.state(), State::Settled(_)) && size_of::<Cell>() <= 80);
+        assert!(matches!(*cell.state(), State::Settled(_)) && size_of::<Cell>() <= 64);
         assert_eq!((cell.try_take(1000, NOW), cell.try_take(999, NOW)), (refused, None));
         cell.doubt();
         let hour_use = HourUse { key_id: "a".into(), used: 1000, limit: 1000 };

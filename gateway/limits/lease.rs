@@ -150,7 +150,7 @@ impl Allowance {
         let known = self.known.insert(Known::new(question.request.limit, hour, until, counted));
         known.others_hold = answer.others_hold;
         if answer.lease.is_none() {
-            known.nothing_until = if answer.others_hold { now.plus(ASK_AGAIN) } else { until };
+            known.is_spent_until(if answer.others_hold { now.plus(ASK_AGAIN) } else { until });
         }
         let opened = if question.request.is_spooled { 0 } else { permits };
         self.lease = answer.lease.map(|lease| Lease { id: lease.id, permits, opened, spent: 0, reported: 0 });

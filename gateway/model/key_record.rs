@@ -49,10 +49,10 @@ pub enum Standing {
 /// What a standing depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    is_active: bool,
+    pub is_active: bool,
     pub is_revoked: bool,
     /// At this instant it has ended; the end of time where it never does.
-    ends_at: Timestamp,
+    pub ends_at: Timestamp,
 }
 
 impl Validity {

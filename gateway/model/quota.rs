@@ -4,27 +4,27 @@ use super::timestamp::Timestamp;
 
 const HOUR_MILLIS: u64 = 3_600_000;
 
-/// A clock hour, counted from the epoch.
+/// A clock hour, counted from the epoch: 32 bits last for half a million years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HourWindow(u64);
+pub struct HourWindow(u32);
 
 impl HourWindow {
-    pub const fn containing(instant: Timestamp) -> Self {
-        Self(instant.as_millis() / HOUR_MILLIS)
+    pub fn containing(instant: Timestamp) -> Self {
+        Self(u32::try_from(instant.as_millis() / HOUR_MILLIS).unwrap_or(u32::MAX))
     }
 
     /// Hours since the epoch: how the window is written in the store.
     pub const fn number(self) -> u64 {
-        self.0
+        self.0 as u64
     }
 
-    pub const fn from_number(number: u64) -> Self {
+    pub const fn from_number(number: u32) -> Self {
         Self(number)
     }
 
     /// The first instant of the next hour: when the count starts again.
     pub const fn end(self) -> Timestamp {
-        Timestamp::from_millis((self.0 + 1) * HOUR_MILLIS)
+        Timestamp::from_millis((self.0 as u64 + 1) * HOUR_MILLIS)
     }
 }
 
@@ -50,6 +50,6 @@ mod tests {
         assert_eq!(HourWindow::containing(Timestamp::from_millis(7_200_000 + HOUR_MILLIS - 1)), hour);
         assert_ne!(HourWindow::containing(Timestamp::from_millis(7_199_999)), hour);
         assert_eq!(hour.end(), Timestamp::from_secs(10_800));
-        assert_eq!(HourWindow::from_number(hour.number()), hour);
+        assert_eq!((hour.number(), HourWindow::from_number(2)), (2, hour));
     }
 }

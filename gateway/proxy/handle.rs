@@ -180,7 +180,7 @@ impl<'a> Exchange<'a> {
         let now = self.record().arrived;
         let known = auth::identify(presented, now, &self.worker.lookup).await?;
         self.record().key = Some(Arc::clone(&known));
-        auth::judge(known.validity.standing(now.wall), known.allowed_ips(), address)?;
+        auth::judge(known.validity().standing(now.wall), known.allowed_ips(), address)?;
         Ok(Some(known))
     }
 
@@ -195,7 +195,7 @@ impl<'a> Exchange<'a> {
         }
         let (worker, peer, record) = (self.worker, self.client.peer.ip(), self.record());
         let of_address = || Subject::address(record.client_ip.unwrap_or(peer));
-        let subject = key.map_or_else(of_address, |key| Subject::Key(key.key_id.clone()));
+        let subject = key.map_or_else(of_address, |key| Subject::Key(key.key_id().clone()));
         // Not when it arrived: those that waited for their key together come in any order, and one from before the first would miss
         // the last of the burst.
         record.slot = worker.paces.enter(scope, subject, pace, clock::monotonic())?;
@@ -205,7 +205,7 @@ impl<'a> Exchange<'a> {
     /// One of the key's requests of this hour; from here on the request is usage.
     async fn take_permit(&mut self, key: Arc<KnownKey>) -> Result<(), Failure> {
         let mut quota = None;
-        if let Some(hourly) = &key.hourly {
+        if let Some(hourly) = key.hourly() {
             let now = self.record().arrived.wall;
             let verdict = match hourly.cell.try_take(hourly.limit, now) {
                 Some(verdict) => verdict,

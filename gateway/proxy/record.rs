@@ -147,7 +147,7 @@ impl Record {
     fn record_usage(&self, key: &KnownKey, duration: Duration) {
         let Some(recorder) = &self.worker.recorder else { return };
         recorder.record(&UsageEvent {
-            key_id: key.key_id.as_str(),
+            key_id: key.key_id().as_str(),
             request_id: self.request_id.as_str(),
             method: self.method.as_str(),
             endpoint: target::path(&self.uri),
@@ -176,7 +176,7 @@ impl Record {
             upstream_ms = millis(self.waited),
             request_bytes = self.upload.as_ref().map_or(0, |upload| upload.bytes()),
             response_bytes = self.response_bytes,
-            key_id = key.map(|key| key.key_id.as_str()),
+            key_id = key.map(|key| key.key_id().as_str()),
             user_id = key.map(|key| key.user_id()),
             code = self.failed.map(|failed| failed.code),
             fault = self.failed.map(|failed| tracing::field::debug(failed.fault)),
@@ -187,14 +187,14 @@ impl Record {
     fn record_refusal(&self) {
         let Some(failed) = self.failed.filter(|failed| failed.fault != Fault::Upstream) else { return };
         let key = self.key.as_ref();
-        let is_revoked = self.auth == Some(AuthResult::Inactive) && key.is_some_and(|key| key.validity.is_revoked);
+        let is_revoked = self.auth == Some(AuthResult::Inactive) && key.is_some_and(|key| key.validity().is_revoked);
         self.worker.refusals.push(RefusedRequest {
             at: self.arrived.wall,
             code: failed.code,
             reason: if is_revoked { "revoked" } else { failed.reason },
             status: self.status().as_u16(),
             key: key.map(|key| RefusedKey {
-                key_id: key.key_id.clone(),
+                key_id: key.key_id().clone(),
                 user_id: key.user_id().into(),
                 name: key.text(Text::Name).to_owned(),
             }),

@@ -41,7 +41,7 @@ impl Caller {
     pub async fn own_record(&self, api: &Api) -> Result<Option<KeyRecord>, Problem> {
         match self.owner() {
             None => Ok(None),
-            Some(key) => Ok(Some(keyring::show(&api.store, &key.key_id).await?)),
+            Some(key) => Ok(Some(keyring::show(&api.store, key.key_id()).await?)),
         }
     }
 
@@ -70,7 +70,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
             return Ok(Self { owner: None, actor: acting(&format!("admin token {}", &token.to_hex()[..6])) });
         }
         let key = authenticate(presented, client, Moment::now(), &api.lookup).await?;
-        let actor = acting(&format!("{} with {}", key.user_id(), key.key_id));
+        let actor = acting(&format!("{} with {}", key.user_id(), key.key_id()));
         Ok(Self { owner: Some(key), actor })
     }
 }

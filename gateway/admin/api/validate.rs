@@ -72,10 +72,10 @@ pub async fn validate(
     take_permit(&api, &key, now).await?;
     Ok(Json(Valid {
         user_id: key.user_id().to_owned(),
-        key_id: key.key_id.to_string(),
+        key_id: key.key_id().to_string(),
         service_id: question.service_id,
         scopes: key.scopes().map(str::to_owned).collect(),
-        rate_limit_per_hour: key.hourly.as_ref().map(|hourly| hourly.limit),
+        rate_limit_per_hour: key.hourly().map(|hourly| hourly.limit),
     }))
 }
 
@@ -99,7 +99,7 @@ fn client(question: &AboutKey, peer: PeerAddr, headers: &HeaderMap, rules: &Clie
 }
 
 async fn take_permit(api: &Api, key: &KnownKey, now: Moment) -> Result<(), Problem> {
-    let Some(hourly) = &key.hourly else { return Ok(()) };
+    let Some(hourly) = key.hourly() else { return Ok(()) };
     let verdict = match hourly.cell.try_take(hourly.limit, now.wall) {
         Some(verdict) => verdict,
         None => api.limiter.take(&hourly.cell, hourly.limit).await,

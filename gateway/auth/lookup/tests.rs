@@ -65,7 +65,7 @@ impl Gateway {
             .find(hash(secret), secret.as_bytes(), clock::monotonic())
             .await
             .unwrap()
-            .map(|known| known.validity.standing(NOW))
+            .map(|known| known.validity().standing(NOW))
     }
 
     fn holds(&self, secret: &str) -> bool {

@@ -92,7 +92,7 @@ impl Gateway {
             .find(hash(secret), secret.as_bytes(), clock::monotonic())
             .await
             .unwrap()
-            .map(|known| known.validity.standing(NOW))
+            .map(|known| known.validity().standing(NOW))
     }
 
     fn hits(&self) -> (u64, u64) {

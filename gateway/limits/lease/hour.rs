@@ -18,14 +18,25 @@ pub(super) struct Known {
     pub until: Timestamp,
     /// Admitted by anybody, and what others hold on lease.
     pub counted: u64,
-    /// Until then nothing is left, and there is no use in asking.
-    pub nothing_until: Timestamp,
     pub others_hold: bool,
-    /// While the authority cannot be asked `most` is less than the limit, so that the other gateways have their part.
-    is_shared: bool,
-    /// What `counted` may come to here.
-    most: u64,
+    rest: Rest,
 }
+
+/// What is left beside leases.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    /// The authority knows.
+    Unknown,
+    /// Nothing until then, and there is no use in asking.
+    NothingUntil(Unaligned<Timestamp>),
+    /// The authority could not be asked. `counted` may come to this here, so that the other gateways have their part.
+    SharedTo(Unaligned<u64>),
+}
+
+/// A [`Rest`] takes one byte more than what is in it, instead of eight.
+#[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed)]
+struct Unaligned<T>(T);
 
 /// Of a key that nothing is held or owed of.
 #[derive(Debug, Default)]
@@ -55,15 +66,14 @@ impl Settled {
 
 impl Known {
     pub fn new(limit: u64, hour: HourWindow, until: Timestamp, counted: u64) -> Self {
-        let nothing_until = Timestamp::default();
-        Self { limit, hour, until, counted, nothing_until, others_hold: false, is_shared: false, most: limit }
+        Self { limit, hour, until, counted, others_hold: false, rest: Rest::Unknown }
     }
 
     /// The same hour under another limit, of which nobody has a share yet.
     pub fn under(self, limit: u64) -> Self {
         match self.limit == limit {
             true => self,
-            false => Self { limit, is_shared: false, most: limit, ..self },
+            false => Self { limit, rest: Rest::Unknown, ..self },
         }
     }
 
@@ -77,8 +87,14 @@ impl Known {
         !left.is_zero() && left <= HOUR
     }
 
+    pub fn is_spent_until(&mut self, then: Timestamp) {
+        self.rest = Rest::NothingUntil(Unaligned(then));
+    }
+
     pub fn may_be_asked_for(&mut self) {
-        self.nothing_until = Timestamp::default();
+        if let Rest::NothingUntil(_) = self.rest {
+            self.rest = Rest::Unknown;
+        }
     }
 
     pub fn used(&self) -> (u64, u64) {
@@ -87,11 +103,12 @@ impl Known {
 
     /// Which is shared from now on, if it was not.
     pub fn share_among(&mut self, fleet: Fleet) -> u64 {
-        if !self.is_shared {
-            self.is_shared = true;
-            self.most = self.counted + fleet.share(self.limit.saturating_sub(self.counted));
+        if let Rest::SharedTo(Unaligned(most)) = self.rest {
+            return most;
         }
-        self.most
+        let most = self.counted + fleet.share(self.limit.saturating_sub(self.counted));
+        self.rest = Rest::SharedTo(Unaligned(most));
+        most
     }
 
     pub fn admit(&mut self) -> Verdict {
@@ -101,7 +118,10 @@ impl Known {
 
     /// If there is no use in asking.
     pub fn refuse_at_once(&self, now: Timestamp) -> Option<Verdict> {
-        (now < self.nothing_until).then(|| self.refuse(now))
+        match self.rest {
+            Rest::NothingUntil(then) => (now < { then.0 }).then(|| self.refuse(now)),
+            Rest::Unknown | Rest::SharedTo(_) => None,
+        }
     }
 
     pub fn refuse(&self, now: Timestamp) -> Verdict {
@@ -111,6 +131,7 @@ impl Known {
     }
 
     fn quota(&self) -> Quota {
-        Quota { limit: self.limit, remaining: self.most.saturating_sub(self.counted), reset: self.hour.end() }
+        let most = if let Rest::SharedTo(Unaligned(most)) = self.rest { most } else { self.limit };
+        Quota { limit: self.limit, remaining: most.saturating_sub(self.counted), reset: self.hour.end() }
     }
 }

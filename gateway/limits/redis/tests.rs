@@ -221,7 +221,7 @@ async fn a_debt_is_counted_in_its_own_hour_alone() {
     let key_id = KeyId::from(KEY);
     let (now, _) = hours.hour_usage(&key_id).await.unwrap();
     let this_hour = HourWindow::containing(now);
-    for (hour, requests) in [(this_hour, 7), (HourWindow::from_number(this_hour.number() - 1), 100)] {
+    for (hour, requests) in [(this_hour, 7), (HourWindow::containing(now.minus(Duration::from_hours(1))), 100)] {
         let debt = Some(Debt { hour, requests });
         hours.settle("a", &[(key_id.clone(), Report { lease: None, debt })]).await.unwrap();
     }

@@ -3,6 +3,7 @@
 //! The hour is the store's own. What is found out has to be of one hour, else it is found out again, of another key.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::clock;
 use crate::model::ids::KeyId;
@@ -198,12 +199,12 @@ async fn a_debt_is_counted_in_its_own_hour_even_beyond_the_limit(place: Place, s
         let debt = Some(Debt { hour: HourWindow::containing(clock::now()), requests: 7 });
         let first = ask(&store, &key_id, "a", LeaseRequest { debt, ..wanting(5) }).await;
         let_an_hour_pass(&place);
-        let earlier = HourWindow::from_number(HourWindow::containing(clock::now()).number() - 1);
+        let earlier = HourWindow::containing(clock::now().minus(Duration::from_hours(1)));
         let debt = Some(Debt { hour: earlier, requests: 7 });
         let second = ask(&store, &key_id, "a", LeaseRequest { debt, ..wanting(5) }).await;
         let debt = Some(Debt { hour: earlier, requests: 2 });
         store.settle_leases("a", vec![(key_id.clone(), Report { lease: None, debt })]).await.unwrap();
-        let before = clock::now().minus(std::time::Duration::from_hours(1));
+        let before = clock::now().minus(Duration::from_hours(1));
         (first.used, first.lease, second.used, store.hour_usage(&key_id, before).await.unwrap())
     })
     .await;
