@@ -31,9 +31,19 @@ impl Gauge {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// By one.
+    pub fn raise(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// By one.
+    pub fn lower(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// One more, for as long as the guard lives.
     pub fn hold(self: &Arc<Self>) -> Held {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.raise();
         Held(Arc::clone(self))
     }
 }
@@ -44,7 +54,7 @@ pub struct Held(Arc<Gauge>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.lower();
     }
 }
 

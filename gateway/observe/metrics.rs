@@ -78,7 +78,7 @@ pub struct UpstreamLabel(usize);
 /// What one worker counts.
 #[derive(Debug, Default)]
 pub struct Shard {
-    pub in_flight: Arc<Gauge>,
+    pub in_flight: Gauge,
     tallies: Mutex<Tallies>,
 }
 

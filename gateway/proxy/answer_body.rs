@@ -30,7 +30,6 @@ pub struct StreamedAnswer {
     pub download: Download,
     /// Gone once the answer was read whole.
     pub seat: Option<Arc<Seat>>,
-    pub client: Arc<Client>,
     /// Closed by being dropped.
     pub record: Option<Box<Record>>,
     /// The longest silence of the upstream.
@@ -93,10 +92,13 @@ impl StreamedAnswer {
         let polled = Pin::new(&mut self.download).poll_frame(context);
         match polled {
             Poll::Pending => {
-                if self.upload_has_moved() {
-                    self.client.upstream_has_spoken();
+                let has_moved = self.upload_has_moved();
+                if let Some(client) = self.client() {
+                    if has_moved {
+                        client.upstream_has_spoken();
+                    }
+                    client.upstream_is_silent(self.patience);
                 }
-                self.client.upstream_is_silent(self.patience);
                 return Poll::Pending;
             }
             Poll::Ready(Some(Err(error))) => {
@@ -108,12 +110,19 @@ impl StreamedAnswer {
             Poll::Ready(Some(Ok(ref frame))) => self.count(frame.data_ref().map_or(0, Bytes::len) as u64),
             Poll::Ready(None) => self.end(),
         }
-        self.client.upstream_has_spoken();
+        if let Some(client) = self.client() {
+            client.upstream_has_spoken();
+        }
         // A body whose length was told is not polled for its end.
         if self.download.is_end_stream() {
             self.end();
         }
         polled
+    }
+
+    /// While the request is not over.
+    fn client(&self) -> Option<&Client> {
+        self.record.as_ref().map(|record| record.client())
     }
 
     /// What goes up breaks the silence, too.
@@ -137,6 +146,7 @@ impl StreamedAnswer {
         }
         let now = clock::monotonic();
         if let Some(mut record) = self.record.take() {
+            record.client().upstream_has_spoken();
             record.complete(now);
         }
         if let Some(seat) = self.seat.take()
@@ -147,8 +157,9 @@ impl StreamedAnswer {
     }
 
     fn cut(&mut self) {
-        self.client.cut_answer();
         if let Some(mut record) = self.record.take() {
+            record.client().cut_answer();
+            record.client().upstream_has_spoken();
             record.cut(&Failure::UpstreamProtocol("broke off"), UpstreamResult::Protocol);
         }
     }
@@ -161,9 +172,11 @@ impl Drop for StreamedAnswer {
         if self.download.is_end_stream() {
             self.end();
         }
-        if let Some(record) = self.record.as_mut().filter(|_| self.client.was_cut()) {
-            record.cut(&Failure::UpstreamTimeout, UpstreamResult::Timeout);
+        if let Some(record) = &mut self.record {
+            record.client().upstream_has_spoken();
+            if record.client().was_cut() {
+                record.cut(&Failure::UpstreamTimeout, UpstreamResult::Timeout);
+            }
         }
-        self.client.upstream_has_spoken();
     }
 }

@@ -126,7 +126,6 @@ impl Passage<'_> {
         let mut body = StreamedAnswer {
             download,
             seat: Some(seat),
-            client: Arc::clone(exchange.client),
             record: Some(record),
             patience,
             uploaded: goes_both_ways.then_some(0),

@@ -41,7 +41,8 @@ pub async fn handle(
     client: &Arc<Client>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     client.begin();
-    let live = worker.live.load();
+    // Not a guard: more than a few at once cost more than a count of references.
+    let live = worker.live.load_full();
     let request_id = RequestId::of(request.headers());
     let record = Record::open(worker, client, &live, &request, request_id.clone());
     let answered_at = record.arrived.wall;

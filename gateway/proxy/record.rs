@@ -19,7 +19,7 @@ use crate::auth::known_key::{KnownKey, Text};
 use crate::clock::{self, Moment};
 use crate::limits::pace::Slot;
 use crate::model::usage_event::UsageEvent;
-use crate::observe::metrics::{AuthResult, Finished, Held, RouteLabel, UpstreamLabel, UpstreamResult};
+use crate::observe::metrics::{AuthResult, Finished, RouteLabel, UpstreamLabel, UpstreamResult};
 use crate::observe::refusals::{RefusedKey, RefusedRequest, bounded};
 use crate::upstream::request_body::{End, Upload};
 
@@ -55,7 +55,6 @@ pub struct Record {
     answering: StatusCode,
     /// When the whole answer had been handed over; `None` until then.
     ended: Option<Instant>,
-    _in_flight: Held,
 }
 
 /// What went wrong.
@@ -75,9 +74,9 @@ impl Record {
         request: &Request<Incoming>,
         request_id: RequestId,
     ) -> Box<Self> {
+        worker.shard.in_flight.raise();
         Box::new(Self {
             is_logged: live.config.log.access,
-            _in_flight: worker.shard.in_flight.hold(),
             worker: Arc::clone(worker),
             client: Arc::clone(client),
             request_id,
@@ -98,6 +97,10 @@ impl Record {
             answering: StatusCode::INTERNAL_SERVER_ERROR,
             ended: None,
         })
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// The head of this answer is going out.
@@ -223,5 +226,6 @@ impl Drop for Record {
         if self.upload.as_ref().is_none_or(|upload| upload.end().is_some()) {
             self.client.enter(Phase::Idle, now);
         }
+        self.worker.shard.in_flight.lower();
     }
 }

@@ -61,19 +61,19 @@ pub fn path(uri: &Uri) -> &str {
 }
 
 /// The target without the keys that the route reads or the gateway minted, unless the route says that the app wants them.
-pub fn without_keys<B>(request: &Request<B>, route: &Route, config: &Config) -> PathAndQuery {
-    let target = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+pub fn without_keys<'r, B>(request: &'r Request<B>, route: &Route, config: &Config) -> Cow<'r, PathAndQuery> {
+    let target = request.uri().path_and_query().map_or_else(|| Cow::Owned(PathAndQuery::from_static("/")), Cow::Borrowed);
     match route.forward_credentials {
         true => target,
-        false => extract::cut_query(&target, route.reads_keys_from(), &config.keys.prefix).unwrap_or(target),
+        false => extract::cut_query(&target, route.reads_keys_from(), &config.keys.prefix).map_or(target, Cow::Owned),
     }
 }
 
 /// The target to send on: as it came, but for the route's rewriting.
-pub fn forwarded(target: PathAndQuery, route: &Route, forward: &Forward) -> PathAndQuery {
+pub fn forwarded<'r>(target: Cow<'r, PathAndQuery>, route: &Route, forward: &Forward) -> Cow<'r, PathAndQuery> {
     let Some(replacement) = &forward.rewrite else { return target };
     let rewritten = rewritten(target.as_str(), &route.path, replacement);
-    rewritten.try_into().expect("parts of valid targets make a valid target")
+    Cow::Owned(rewritten.try_into().expect("parts of valid targets make a valid target"))
 }
 
 /// A route is only taken by a path that begins with the route's, byte for byte: where another spelling would lead elsewhere,

@@ -93,8 +93,7 @@ fn status_line(line: &[u8]) -> Option<(StatusCode, Version)> {
         _ => return None,
     };
     let (code, reason) = rest.split_at_checked(3)?;
-    let is_text = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
-    let is_reason = reason.first().is_none_or(|first| *first == b' ') && reason.iter().all(is_text);
+    let is_reason = reason.first().is_none_or(|first| *first == b' ') && is_text(reason);
     is_reason.then_some((StatusCode::from_bytes(code).ok()?, version))
 }
 
@@ -109,15 +108,22 @@ fn headers(
     // Without the status before them and the empty line behind them.
     for (number, field) in ends.windows(2).take(ends.len() - 2).enumerate() {
         let (name, value) = names.split(number, without_end(&head[field[0]..field[1]])).ok_or(BAD_FIELD)?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(trimmed(value))).map_err(|_| BAD_FIELD)?;
-        if !hop_by_hop.take(&name, value.as_bytes()) {
-            headers.append(name, value);
+        let value = trimmed(value);
+        if !hop_by_hop.take(&name, value) {
+            headers.append(name, HeaderValue::from_maybe_shared(head.slice_ref(value)).map_err(|_| BAD_FIELD)?);
+        } else if !is_text(value) {
+            return Err(BAD_FIELD);
         }
     }
     for name in &hop_by_hop.named {
         headers.remove(name);
     }
     Ok((headers, hop_by_hop))
+}
+
+/// What a value may be made of (RFC 9110 5.5).
+fn is_text(value: &[u8]) -> bool {
+    value.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
 }
 
 /// A line without its end.
