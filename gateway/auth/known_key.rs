@@ -3,12 +3,11 @@
 //! What must stay true here: of these there are as many as keys in use, so whatever few keys have, or many keys share, is not in each
 //! of them (`tests/memory.rs` counts the bytes); and nothing that a request asks for takes an allocation.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::limits::Cell;
+use crate::limits::SharedCell;
 use crate::model::address::IpNetSet;
 use crate::model::api_key::Environment;
 use crate::model::ids::KeyId;
@@ -21,6 +20,9 @@ const NO_HEADER_TEXT: &AsciiSet = &CONTROLS.add(b'%');
 /// Until a store that gave no answer on a key is asked for it again, in milliseconds: one that is down fails at once, and is not to
 /// be asked by each request.
 const ASK_AGAIN_AFTER: u64 = 1_000;
+
+/// Nobody counts weak references to it, which would take 8 bytes of each.
+pub type SharedKey = triomphe::Arc<KnownKey>;
 
 pub struct KnownKey {
     count: Count,
@@ -50,7 +52,7 @@ enum Count {
 pub struct Hourly {
     /// Requests per hour.
     pub limit: u64,
-    pub cell: Arc<Cell>,
+    pub cell: SharedCell,
 }
 
 /// What few keys have.
@@ -76,7 +78,7 @@ pub enum Text {
 
 impl KnownKey {
     /// `cell` is the key's, whichever of its secrets was found.
-    pub fn new(key: &FoundKey, cell: impl FnOnce() -> Arc<Cell>, confirmed_at: u64) -> Self {
+    pub fn new(key: &FoundKey, cell: impl FnOnce() -> SharedCell, confirmed_at: u64) -> Self {
         let record = &key.record;
         let Validity { is_active, is_revoked, ends_at } = key.validity();
         Self {

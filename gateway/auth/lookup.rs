@@ -29,7 +29,7 @@ use tokio::time::timeout_at;
 use self::first_use::{Credential, FirstUse};
 use self::guesses::Guesses;
 use self::hashed::{HashCache, HashIsHashed, cache};
-use super::known_key::KnownKey;
+use super::known_key::{KnownKey, SharedKey};
 use super::shared_cache::{Finding, Place, SharedCache};
 use crate::clock::{self, millis};
 use crate::config;
@@ -53,10 +53,10 @@ const CONTACT_SLACK: u64 = 2_000;
 /// known key may wait: 250 ms.
 const DOUBT_WAITS: Duration = Duration::from_millis(50);
 
-type Answer = Result<Option<Arc<KnownKey>>, StoreError>;
+type Answer = Result<Option<SharedKey>, StoreError>;
 
 pub struct Lookup {
-    known: HashCache<Arc<KnownKey>>,
+    known: HashCache<SharedKey>,
     /// With the end of their time.
     unknown: HashCache<u64>,
     guesses: Guesses,
@@ -136,7 +136,7 @@ impl Lookup {
     }
 
     /// Of a key and its hash, where it is held and in no doubt.
-    pub fn at_hand(self: &Arc<Self>, hash: &KeyHash, key: &[u8], now: Instant) -> Option<Arc<KnownKey>> {
+    pub fn at_hand(self: &Arc<Self>, hash: &KeyHash, key: &[u8], now: Instant) -> Option<SharedKey> {
         let now = self.millis_at(now);
         let known = self.known.get(hash).filter(|known| self.may_serve(known, now))?;
         if known.confirmed_at() <= self.doubted.load(Ordering::Acquire) {
@@ -234,7 +234,7 @@ impl Lookup {
     }
 
     /// What the store says of a key in doubt; the key as it was where the store cannot say.
-    async fn resolve(self: &Arc<Self>, hash: KeyHash, key: &[u8], known: Arc<KnownKey>) -> Answer {
+    async fn resolve(self: &Arc<Self>, hash: KeyHash, key: &[u8], known: SharedKey) -> Answer {
         self.metrics.lookup(Layer::Memory, LookupResult::Miss);
         let (answer, asked_at) = self.ask(hash, key);
         match timeout_at((asked_at + DOUBT_WAITS).into(), landed(answer)).await {
@@ -337,7 +337,7 @@ impl Lookup {
     fn keep(&self, hash: KeyHash, answer: &Answer) {
         match answer {
             Ok(Some(known)) => {
-                self.known.insert(hash, Arc::clone(known));
+                self.known.insert(hash, known.clone());
             }
             Ok(None) => {
                 self.known.remove(&hash);
@@ -352,8 +352,8 @@ impl Lookup {
         }
     }
 
-    fn prepare(&self, key: &FoundKey, asked_at: u64) -> Arc<KnownKey> {
-        Arc::new(KnownKey::new(key, || self.limiter.cell(&key.record.key_id), asked_at))
+    fn prepare(&self, key: &FoundKey, asked_at: u64) -> SharedKey {
+        SharedKey::new(KnownKey::new(key, || self.limiter.cell(&key.record.key_id), asked_at))
     }
 
     fn flights(&self) -> MutexGuard<'_, HashMap<KeyHash, Flight, HashIsHashed>> {

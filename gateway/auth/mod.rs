@@ -14,7 +14,7 @@ use crate::model::api_key::Form;
 use crate::model::key_record::Standing;
 use crate::store::StoreError;
 use extract::Presented;
-use known_key::KnownKey;
+use known_key::SharedKey;
 use lookup::Lookup;
 
 /// Why a key does not let its request in. The client is not told all of it.
@@ -46,7 +46,7 @@ pub async fn authenticate(
     client: Option<ClientIp>,
     now: Moment,
     lookup: &Arc<Lookup>,
-) -> Result<Arc<KnownKey>, Refusal> {
+) -> Result<SharedKey, Refusal> {
     let known = identify(presented, now, lookup).await?;
     judge(known.validity().standing(now.wall), known.allowed_ips(), client).map(|()| known)
 }
@@ -55,7 +55,7 @@ pub async fn authenticate(
 ///
 /// # Errors
 /// [`Refusal::Missing`], [`Refusal::Several`], [`Refusal::Unknown`] or [`Refusal::Unavailable`].
-pub async fn identify(presented: Presented<'_>, now: Moment, lookup: &Arc<Lookup>) -> Result<Arc<KnownKey>, Refusal> {
+pub async fn identify(presented: Presented<'_>, now: Moment, lookup: &Arc<Lookup>) -> Result<SharedKey, Refusal> {
     let (hash, credential) = match presented {
         Presented::Nothing => return Err(Refusal::Missing),
         Presented::Several => return Err(Refusal::Several),

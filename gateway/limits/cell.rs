@@ -17,6 +17,9 @@ use crate::model::ids::KeyId;
 use crate::model::lease::{LeaseAnswer, Report};
 use crate::model::timestamp::Timestamp;
 
+/// Nobody counts weak references to it, which would take 8 bytes of each.
+pub type SharedCell = triomphe::Arc<Cell>;
+
 /// Kept with the key's record, so that a request need not look for it.
 #[derive(Debug)]
 pub struct Cell {

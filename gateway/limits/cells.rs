@@ -5,9 +5,8 @@
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
-use super::cell::Cell;
+use super::cell::{Cell, SharedCell};
 use crate::model::ids::KeyId;
 
 /// Cells there may be before those that nobody holds any more are looked for.
@@ -22,32 +21,32 @@ pub(super) struct Cells {
 
 /// A cell that is found by its key: the map has no copy of it.
 #[derive(Debug)]
-struct ByKey(Arc<Cell>);
+struct ByKey(SharedCell);
 
 impl Cells {
     pub fn new() -> Self {
         Self { by_key: HashSet::new(), sweep_at: CELLS_BEFORE_SWEEP }
     }
 
-    pub fn find(&self, key_id: &KeyId) -> Option<Arc<Cell>> {
-        self.by_key.get(key_id).map(|ByKey(cell)| Arc::clone(cell))
+    pub fn find(&self, key_id: &KeyId) -> Option<SharedCell> {
+        self.by_key.get(key_id).map(|ByKey(cell)| SharedCell::clone(cell))
     }
 
-    pub fn find_or_make(&mut self, key_id: &KeyId) -> Arc<Cell> {
+    pub fn find_or_make(&mut self, key_id: &KeyId) -> SharedCell {
         if let Some(cell) = self.find(key_id) {
             return cell;
         }
         if self.by_key.len() >= self.sweep_at {
-            self.by_key.retain(|ByKey(cell)| Arc::strong_count(cell) > 1);
+            self.by_key.retain(|ByKey(cell)| SharedCell::strong_count(cell) > 1);
             self.sweep_at = CELLS_BEFORE_SWEEP.max(self.by_key.len() * 2);
         }
-        let cell = Arc::new(Cell::new(key_id.clone()));
-        self.by_key.insert(ByKey(Arc::clone(&cell)));
+        let cell = SharedCell::new(Cell::new(key_id.clone()));
+        self.by_key.insert(ByKey(SharedCell::clone(&cell)));
         cell
     }
 
-    pub fn all(&self) -> impl Iterator<Item = Arc<Cell>> {
-        self.by_key.iter().map(|ByKey(cell)| Arc::clone(cell))
+    pub fn all(&self) -> impl Iterator<Item = SharedCell> {
+        self.by_key.iter().map(|ByKey(cell)| SharedCell::clone(cell))
     }
 }
 
@@ -79,8 +78,8 @@ mod tests {
     fn a_key_has_one_cell_while_anybody_holds_it() {
         let mut cells = Cells::new();
         let cell = cells.find_or_make(&"a".into());
-        assert!(Arc::ptr_eq(&cell, &cells.find_or_make(&"a".into())));
-        assert!(!Arc::ptr_eq(&cell, &cells.find_or_make(&"b".into())));
+        assert!(SharedCell::ptr_eq(&cell, &cells.find_or_make(&"a".into())));
+        assert!(!SharedCell::ptr_eq(&cell, &cells.find_or_make(&"b".into())));
     }
 
     #[test]
@@ -91,6 +90,6 @@ mod tests {
             cells.find_or_make(&n.to_string().into());
         }
         assert!(cells.by_key.len() <= CELLS_BEFORE_SWEEP + 1, "{}", cells.by_key.len());
-        assert!(Arc::ptr_eq(&held, &cells.find_or_make(&"held".into())));
+        assert!(SharedCell::ptr_eq(&held, &cells.find_or_make(&"held".into())));
     }
 }

@@ -22,7 +22,7 @@ use crate::model::lease::{Grant, LeaseId, LeaseReport, Report};
 
 const SLOT_BYTES: usize = 32;
 /// Slots added at once: a page.
-const SLOTS_PER_PAGE: usize = 128;
+const SLOTS_PER_PAGE: u32 = 128;
 
 #[derive(Debug)]
 pub struct LeaseFile {
@@ -34,15 +34,15 @@ pub struct LeaseFile {
 
 #[derive(Debug, Default)]
 struct Slots {
-    len: u64,
-    free: Vec<u64>,
+    len: u32,
+    free: Vec<u32>,
 }
 
 /// A place in the file. Free for others when dropped.
 #[derive(Debug)]
 pub struct Slot {
     file: Arc<LeaseFile>,
-    index: u64,
+    index: u32,
 }
 
 /// What a process that was killed left in the file.
@@ -81,10 +81,10 @@ impl LeaseFile {
         }
         let mut slots = self.slots();
         if slots.free.is_empty() {
-            let page = [0; SLOT_BYTES * SLOTS_PER_PAGE];
+            let page = [0; SLOT_BYTES * SLOTS_PER_PAGE as usize];
             self.write(&page, slots.len)?;
             let first = slots.len;
-            slots.len += SLOTS_PER_PAGE as u64;
+            slots.len += SLOTS_PER_PAGE;
             let added = first..slots.len;
             slots.free.extend(added.rev());
         }
@@ -102,8 +102,8 @@ impl LeaseFile {
         self.failing.store(false, Ordering::Relaxed);
     }
 
-    fn write(&self, bytes: &[u8], slot: u64) -> Option<()> {
-        let written = self.file.write_all_at(bytes, slot * SLOT_BYTES as u64);
+    fn write(&self, bytes: &[u8], slot: u32) -> Option<()> {
+        let written = self.file.write_all_at(bytes, u64::from(slot) * SLOT_BYTES as u64);
         written.inspect_err(|error| self.complain(error)).ok()
     }
 

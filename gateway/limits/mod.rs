@@ -37,7 +37,7 @@ use tokio::time::timeout_at;
 
 pub use self::authority::{Authority, AuthorityError};
 use self::cell::Taken;
-pub use self::cell::{Cell, HourUse};
+pub use self::cell::{Cell, HourUse, SharedCell};
 use self::cells::Cells;
 use self::fleet::Fleet;
 use self::lease::Question;
@@ -71,7 +71,7 @@ pub struct Limiter {
     background: Handle,
     cells: Mutex<Cells>,
     /// Those that hold or owe something.
-    active: Mutex<Vec<Arc<Cell>>>,
+    active: Mutex<Vec<SharedCell>>,
     is_away: AtomicBool,
     /// As last heard.
     fleet: Mutex<Fleet>,
@@ -115,12 +115,12 @@ impl Limiter {
     }
 
     /// The cell of a key, to be kept with its record. The same one for as long as anybody keeps it.
-    pub fn cell(&self, key_id: &KeyId) -> Arc<Cell> {
+    pub fn cell(&self, key_id: &KeyId) -> SharedCell {
         self.cells().find_or_make(key_id)
     }
 
     /// One request, when [`Cell::try_take`] could not decide it. `limit` is per hour, above zero.
-    pub async fn take(self: &Arc<Self>, cell: &Arc<Cell>, limit: u64) -> Verdict {
+    pub async fn take(self: &Arc<Self>, cell: &SharedCell, limit: u64) -> Verdict {
         let mut answers = 0;
         let mut patient_until = clock::monotonic() + PATIENCE;
         loop {
@@ -178,18 +178,18 @@ impl Limiter {
         self.round(Duration::ZERO).await;
     }
 
-    fn ask(self: &Arc<Self>, cell: &Arc<Cell>, question: Question) {
+    fn ask(self: &Arc<Self>, cell: &SharedCell, question: Question) {
         self.enlist(cell);
         self.tasks.spawn_on(&self.background, self.under_way(cell, question).exchange());
     }
 
-    fn under_way(self: &Arc<Self>, cell: &Arc<Cell>, question: Question) -> UnderWay {
-        UnderWay { limiter: Arc::clone(self), cell: Arc::clone(cell), question, answer: None }
+    fn under_way(self: &Arc<Self>, cell: &SharedCell, question: Question) -> UnderWay {
+        UnderWay { limiter: Arc::clone(self), cell: cell.clone(), question, answer: None }
     }
 
-    fn enlist(&self, cell: &Arc<Cell>) {
+    fn enlist(&self, cell: &SharedCell) {
         if cell.enlist() {
-            self.active().push(Arc::clone(cell));
+            self.active().push(cell.clone());
         }
     }
 
@@ -217,7 +217,7 @@ impl Limiter {
         self.fleet.lock().expect("nothing panics while it holds the fleet")
     }
 
-    fn active(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
+    fn active(&self) -> MutexGuard<'_, Vec<SharedCell>> {
         self.active.lock().expect("nothing panics while it holds the list")
     }
 }
@@ -225,7 +225,7 @@ impl Limiter {
 /// A question under way. However it ends, its cell and those who wait there hear of it.
 struct UnderWay {
     limiter: Arc<Limiter>,
-    cell: Arc<Cell>,
+    cell: SharedCell,
     question: Question,
     answer: Option<LeaseAnswer>,
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use super::cell::Cell;
+use super::cell::SharedCell;
 use super::{AuthorityError, LEASES_AT_ONCE, Limiter, PATIENCE};
 use crate::clock;
 use crate::model::lease::{News, Report};
@@ -46,7 +46,7 @@ impl Limiter {
         self.active().append(&mut cells);
     }
 
-    async fn tell(self: &Arc<Self>, cells: &[Arc<Cell>], idle: Duration) {
+    async fn tell(self: &Arc<Self>, cells: &[SharedCell], idle: Duration) {
         if !self.beat().await {
             return;
         }
@@ -61,7 +61,7 @@ impl Limiter {
     }
 
     /// What questions without an answer may have brought.
-    async fn take_back(self: &Arc<Self>, cells: &[Arc<Cell>]) {
+    async fn take_back(self: &Arc<Self>, cells: &[SharedCell]) {
         let now = clock::now();
         let questions = cells.iter().filter_map(|cell| Some(self.under_way(cell, cell.ask_to_take_back(now)?).exchange()));
         join_all(questions).await;
@@ -78,7 +78,7 @@ impl Limiter {
     }
 
     /// Those whose lease is wanted back, and is over now. `None`: the authority did not answer.
-    async fn settle(&self, cells: &[Arc<Cell>], idle: Duration) -> Option<Vec<Arc<Cell>>> {
+    async fn settle(&self, cells: &[SharedCell], idle: Duration) -> Option<Vec<SharedCell>> {
         let (now, asked_at) = (clock::now(), clock::monotonic());
         let reports: Vec<(_, Report)> = cells.iter().filter_map(|cell| Some((cell, cell.report(now, idle)?))).collect();
         if reports.is_empty() {
@@ -97,7 +97,7 @@ impl Limiter {
         for ((cell, report), is_wanted_back) in reports.into_iter().zip(wanted_back) {
             cell.confirmed(&report, is_wanted_back);
             if is_wanted_back {
-                over.push(Arc::clone(cell));
+                over.push(cell.clone());
             }
         }
         Some(over)

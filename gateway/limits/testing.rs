@@ -64,7 +64,7 @@ impl Gateway {
     }
 }
 
-pub async fn request(limiter: &Arc<Limiter>, cell: &Arc<Cell>, limit: u64) -> Verdict {
+pub async fn request(limiter: &Arc<Limiter>, cell: &SharedCell, limit: u64) -> Verdict {
     match cell.try_take(limit, clock::now()) {
         Some(verdict) => verdict,
         None => limiter.take(cell, limit).await,

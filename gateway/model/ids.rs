@@ -1,7 +1,8 @@
 //! Names that are only names: they are compared and shown, never computed with. Cloning one copies a pointer.
 
 use std::fmt;
-use std::sync::Arc;
+
+use triomphe::Arc;
 
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident) => {

@@ -22,7 +22,8 @@ use super::request_id::RequestId;
 use super::respond::Limits;
 use super::worker::{Live, RouteFacts, Worker};
 use super::{cors, fixed, framing, grpc, headers, respond, target};
-use crate::auth::{self, extract, known_key::KnownKey};
+use crate::auth::known_key::{KnownKey, SharedKey};
+use crate::auth::{self, extract};
 use crate::client_address::{client_address, is_trusted};
 use crate::clock;
 use crate::config::{Action, Auth, Route, Scheme};
@@ -83,7 +84,7 @@ pub(super) struct Exchange<'a> {
     pub is_grpc: bool,
     route: Option<&'a Route>,
     /// The key, and what it may still do.
-    pub admitted: Option<(Arc<KnownKey>, Option<Quota>)>,
+    pub admitted: Option<(SharedKey, Option<Quota>)>,
     /// Why the answer is none of the app's.
     refused: Option<Failure>,
     /// The page that asks, where the route answers those of other sites.
@@ -167,7 +168,7 @@ impl<'a> Exchange<'a> {
         request: &Request<B>,
         address: Option<ClientIp>,
         route: &Route,
-    ) -> Result<Option<Arc<KnownKey>>, Failure> {
+    ) -> Result<Option<SharedKey>, Failure> {
         if route.auth == Auth::None {
             self.record().auth = Some(AuthResult::Anonymous);
             return Ok(None);
@@ -180,7 +181,7 @@ impl<'a> Exchange<'a> {
         }
         let now = self.record().arrived;
         let known = auth::identify(presented, now, &self.worker.lookup).await?;
-        self.record().key = Some(Arc::clone(&known));
+        self.record().key = Some(known.clone());
         auth::judge(known.validity().standing(now.wall), known.allowed_ips(), address)?;
         Ok(Some(known))
     }
@@ -204,7 +205,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// One of the key's requests of this hour; from here on the request is usage.
-    async fn take_permit(&mut self, key: Arc<KnownKey>) -> Result<(), Failure> {
+    async fn take_permit(&mut self, key: SharedKey) -> Result<(), Failure> {
         let mut quota = None;
         if let Some(hourly) = key.hourly() {
             let now = self.record().arrived.wall;

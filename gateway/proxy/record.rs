@@ -15,7 +15,7 @@ use super::failure::{Failure, Fault};
 use super::request_id::RequestId;
 use super::target;
 use super::worker::{Live, Worker};
-use crate::auth::known_key::{KnownKey, Text};
+use crate::auth::known_key::{KnownKey, SharedKey, Text};
 use crate::clock::{self, Moment};
 use crate::limits::pace::Slot;
 use crate::model::usage_event::UsageEvent;
@@ -40,7 +40,7 @@ pub struct Record {
     pub client_ip: Option<IpAddr>,
     pub auth: Option<AuthResult>,
     /// The key that was presented, also where it lets nobody in.
-    pub key: Option<Arc<KnownKey>>,
+    pub key: Option<SharedKey>,
     /// Set once the request is admitted with its key.
     pub is_usage: bool,
     /// Its place among those that its key or address may have under way.

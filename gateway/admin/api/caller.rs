@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use super::Api;
 use super::problem::Problem;
 use crate::auth::extract::{self, Presented};
-use crate::auth::known_key::KnownKey;
+use crate::auth::known_key::{KnownKey, SharedKey};
 use crate::auth::{Refusal, authenticate};
 use crate::client_address::{client_address, is_trusted};
 use crate::clock::Moment;
@@ -27,7 +27,7 @@ use crate::store::Store;
 pub const SOURCES: Accept = Accept { bearer: true, apikey: true, x_api_key: true, query: false };
 
 pub struct Caller {
-    owner: Option<Arc<KnownKey>>,
+    owner: Option<SharedKey>,
     actor: Actor,
 }
 
