@@ -47,9 +47,9 @@ impl GuardedIo {
     }
 
     /// While it answers, hyper is told (`half_close`) not to look for the client's end: it would make a buffer of 8 KiB for that, with
-    /// each request.
+    /// each request. A body it reads by itself, and in larger pieces.
     fn watch(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let is_seen = mem::take(&mut self.awaited) || !self.early.is_empty();
+        let is_seen = mem::take(&mut self.awaited) || !self.early.is_empty() || self.client.is_uploading();
         if is_seen || self.client.phase() != Phase::Busy {
             return Ok(());
         }
@@ -112,5 +112,52 @@ impl Write for GuardedIo {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use hyper::rt;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::clock;
+    use crate::config::Scheme;
+    use crate::model::address::PeerAddr;
+
+    /// A socket, its client and the client's own end of it.
+    async fn connection() -> (GuardedIo, Arc<Client>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let far = TcpStream::connect(listener.local_addr().expect("it is bound")).await.expect("it is there");
+        let (near, peer) = listener.accept().await.expect("somebody connected");
+        let client = Arc::new(Client::new(PeerAddr::new(peer), Scheme::Http, clock::monotonic()));
+        (GuardedIo::new(ClientStream::Plain(near), Bytes::new(), Arc::clone(&client)), client, far)
+    }
+
+    async fn read(io: &mut GuardedIo) -> usize {
+        let mut space = [0; 16 * AHEAD];
+        let mut buffer = rt::ReadBuf::new(&mut space);
+        poll_fn(|context| Pin::new(&mut *io).poll_read(context, buffer.unfilled())).await.expect("it is open");
+        buffer.filled().len()
+    }
+
+    async fn turn_ends(io: &mut GuardedIo) -> io::Result<()> {
+        io.inner.inner().tcp().readable().await.expect("something came");
+        poll_fn(|context| Pin::new(&mut *io).poll_flush(context)).await
+    }
+
+    #[tokio::test]
+    async fn a_body_is_left_to_hyper_whole_and_without_one_a_client_is_seen_to_leave() {
+        let (mut io, client, mut far) = connection().await;
+        client.begin(true);
+        far.write_all(&[0; 8 * AHEAD]).await.expect("it is open");
+        turn_ends(&mut io).await.expect("the client is there");
+        assert!(read(&mut io).await > AHEAD);
+        client.begin(false);
+        drop(far);
+        assert_eq!(turn_ends(&mut io).await.map_err(|error| error.kind()), Err(io::ErrorKind::UnexpectedEof));
     }
 }

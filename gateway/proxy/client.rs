@@ -5,7 +5,7 @@
 //! raced for.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -14,6 +14,7 @@ use super::tunnel::Tunnel;
 use crate::clock::{self, millis};
 use crate::config::{Scheme, Server};
 use crate::model::address::PeerAddr;
+use crate::upstream::request_body::Upload;
 
 /// A phase that has just begun.
 const UNTIMED: u64 = u64::MAX;
@@ -40,6 +41,10 @@ pub struct Client {
     awaits_head: AtomicBool,
     /// A request was taken, and its answer is not wholly written.
     answering: AtomicBool,
+    /// The request has a body.
+    has_body: AtomicBool,
+    /// How that goes on to the upstream; `None` until it does.
+    upload: Mutex<Option<Arc<Upload>>>,
     /// The upstream broke off in the middle of an answer.
     cut: AtomicBool,
     /// Something the client sent was left unread when its answer was given.
@@ -103,6 +108,8 @@ impl Client {
             upstream_patience: AtomicU64::new(0),
             awaits_head: AtomicBool::new(false),
             answering: AtomicBool::new(false),
+            has_body: AtomicBool::new(false),
+            upload: Mutex::new(None),
             cut: AtomicBool::new(false),
             unread: AtomicBool::new(false),
             tunnel: Mutex::new(None),
@@ -115,7 +122,11 @@ impl Client {
     }
 
     /// A request is taken. It has no deadline of its own: what it waits for has.
-    pub fn begin(&self) {
+    pub fn begin(&self, has_body: bool) {
+        if has_body {
+            *self.upload() = None;
+        }
+        self.has_body.store(has_body, Ordering::Relaxed);
         self.asked.store(true, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
         self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
@@ -123,6 +134,21 @@ impl Client {
 
     pub fn has_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// The request's body goes on to the upstream.
+    pub fn uploads(&self, upload: &Arc<Upload>) {
+        *self.upload() = Some(Arc::clone(upload));
+    }
+
+    /// There is more to come of the request's body, or nobody has looked at it yet.
+    pub fn is_uploading(&self) -> bool {
+        let goes_on = || self.upload().as_ref().is_none_or(|upload| upload.end().is_none());
+        self.has_body.load(Ordering::Relaxed) && goes_on()
+    }
+
+    fn upload(&self) -> MutexGuard<'_, Option<Arc<Upload>>> {
+        self.upload.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A wait on the client begins.

@@ -90,6 +90,9 @@ impl Passage<'_> {
         headers.write(&mut head);
         let (parts, incoming) = request.into_parts();
         let (body, upload) = self.body(incoming, exchange.is_grpc, &live.reserved).unzip();
+        if let Some(upload) = &upload {
+            exchange.client.uploads(upload);
+        }
         let request = Outgoing::new(head, body).reusing(parts.headers);
         Sending { request, upload, for_upgrade: self.websocket, deadline }
     }

@@ -41,7 +41,8 @@ pub async fn handle(
     worker: &Arc<Worker>,
     client: &Arc<Client>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    client.begin();
+    let has_body = !request.body().is_end_stream();
+    client.begin(has_body);
     // Not a guard: more than a few at once cost more than a count of references.
     let live = worker.live.load_full();
     let request_id = RequestId::of(request.headers());
@@ -59,7 +60,6 @@ pub async fn handle(
         origin: None,
         answered_at,
     };
-    let has_body = !request.body().is_end_stream();
 
     let mut response = match exchange.answer(request).await {
         Ok(response) => response,
