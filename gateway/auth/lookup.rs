@@ -13,31 +13,31 @@
 //! - Unknown hashes are remembered apart from known keys, so that a flood of made-up ones pushes out no real one; and the store is
 //!   asked for them at a fixed rate at most. Beyond it nobody can say whether a key exists: that is no 401.
 
+mod ask;
 mod first_use;
+mod flights;
 mod guesses;
 mod hashed;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use self::first_use::{Credential, FirstUse};
+use self::first_use::FirstUse;
+use self::flights::Flights;
 use self::guesses::Guesses;
-use self::hashed::{HashCache, HashIsHashed, cache};
+use self::hashed::{HashCache, cache};
 use super::known_key::{KnownKey, SharedKey};
-use super::shared_cache::{Finding, Place, SharedCache};
+use super::shared_cache::SharedCache;
 use crate::clock::{self, millis};
 use crate::config;
 use crate::drain::Tasks;
 use crate::limits::Limiter;
 use crate::model::ids::KeyId;
 use crate::model::key_hash::KeyHash;
-use crate::model::key_record::FoundKey;
 use crate::observe::metrics::{Layer, LookupResult, Metrics};
 use crate::observe::seldom::Seldom;
 use crate::store::{ForeignKeys, Store, StoreError};
@@ -64,7 +64,7 @@ pub struct Lookup {
     flood: Seldom,
     /// Look-ups that had no answer.
     unanswered: Seldom,
-    flights: Mutex<HashMap<KeyHash, Flight, HashIsHashed>>,
+    flights: Flights,
     foreign: AtomicBool,
     /// Whether there may be keys of which only a bcrypt hash is known.
     awaiting_first_use: AtomicBool,
@@ -84,14 +84,6 @@ pub struct Lookup {
     tasks: Tasks,
 }
 
-/// A question under way.
-struct Flight {
-    asked_at: Instant,
-    /// A change was heard of since it was asked.
-    voided: bool,
-    waiters: Vec<oneshot::Sender<Answer>>,
-}
-
 impl Lookup {
     /// `background` is where questions run; `tasks` owns them.
     pub fn new(
@@ -109,7 +101,7 @@ impl Lookup {
             guesses: Guesses::new(),
             flood: Seldom::default(),
             unanswered: Seldom::default(),
-            flights: Mutex::default(),
+            flights: Flights::default(),
             // Until the store has said otherwise, any key may be one from elsewhere.
             foreign: AtomicBool::new(true),
             awaiting_first_use: AtomicBool::new(true),
@@ -188,34 +180,28 @@ impl Lookup {
 
     /// Forgets what was changed.
     pub(super) fn forget(&self, hash: &KeyHash) {
-        let mut flights = self.flights();
-        if let Some(flight) = flights.get_mut(hash) {
-            flight.voided = true;
-        }
-        self.known.remove(hash);
-        self.unknown.remove(hash);
+        self.flights.void(hash, || {
+            self.known.remove(hash);
+            self.unknown.remove(hash);
+        });
     }
 
     /// Forgets every secret of a key. Looks at all that is held.
     pub(super) fn forget_key(&self, key_id: &KeyId) {
-        let mut flights = self.flights();
-        flights.values_mut().for_each(|flight| flight.voided = true);
-        self.known.retain(|_, known| known.key_id() != key_id);
+        self.flights.void_all(|| self.known.retain(|_, known| known.key_id() != key_id));
     }
 
     /// Any secret that was unknown may be one now.
     pub(super) fn forget_unknown(&self) {
-        let mut flights = self.flights();
-        flights.values_mut().for_each(|flight| flight.voided = true);
-        self.unknown.clear();
+        self.flights.void_all(|| self.unknown.clear());
     }
 
     /// Anything may have been changed.
     pub(super) fn doubt_all(&self) {
-        let mut flights = self.flights();
-        flights.values_mut().for_each(|flight| flight.voided = true);
-        self.doubted.store(self.now(), Ordering::Release);
-        self.unknown.clear();
+        self.flights.void_all(|| {
+            self.doubted.store(self.now(), Ordering::Release);
+            self.unknown.clear();
+        });
     }
 
     /// What is said of a key that may not exist, unless too many of those were asked for.
@@ -226,7 +212,7 @@ impl Lookup {
             }
             return Err(StoreError::Unavailable("too many keys that do not exist are asked for".into()));
         }
-        let answer = landed(self.ask(hash, key).0).await;
+        let answer = self.ask(hash, key).landed().await;
         if !matches!(answer, Ok(None)) {
             self.guesses.give_back();
         }
@@ -236,8 +222,8 @@ impl Lookup {
     /// What the store says of a key in doubt; the key as it was where the store cannot say.
     async fn resolve(self: &Arc<Self>, hash: KeyHash, key: &[u8], known: SharedKey) -> Answer {
         self.metrics.lookup(Layer::Memory, LookupResult::Miss);
-        let (answer, asked_at) = self.ask(hash, key);
-        match timeout_at((asked_at + DOUBT_WAITS).into(), landed(answer)).await {
+        let passenger = self.ask(hash, key);
+        match timeout_at((passenger.asked_at + DOUBT_WAITS).into(), passenger.landed()).await {
             Err(_) | Ok(Err(StoreError::Unavailable(_) | StoreError::Timeout(_) | StoreError::Schema(_))) => Ok(Some(known)),
             Ok(answer) => answer,
         }
@@ -253,113 +239,6 @@ impl Lookup {
         !cut_off && !unconfirmed
     }
 
-    /// Joins the question on this key, or begins it. Says when it was begun.
-    fn ask(self: &Arc<Self>, hash: KeyHash, key: &[u8]) -> (oneshot::Receiver<Answer>, Instant) {
-        let (waiter, answer) = oneshot::channel();
-        let mut flights = self.flights();
-        let is_first = !flights.contains_key(&hash);
-        let begin = || Flight { asked_at: clock::monotonic(), voided: false, waiters: Vec::new() };
-        let flight = flights.entry(hash).or_insert_with(begin);
-        flight.waiters.push(waiter);
-        let asked_at = flight.asked_at;
-        drop(flights);
-        if is_first {
-            let (lookup, credential) = (Arc::clone(self), Credential::new(key.to_vec()));
-            self.tasks.spawn_on(&self.background, async move { lookup.fly(hash, &credential).await });
-        }
-        (answer, asked_at)
-    }
-
-    async fn fly(&self, hash: KeyHash, credential: &Credential) {
-        loop {
-            let (answer, to_share) = self.look_up(hash, credential).await;
-            let Some(waiters) = self.land(hash, &answer) else { continue };
-            for waiter in waiters {
-                // A waiter that is gone has left with its client.
-                let _ = waiter.send(answer.clone());
-            }
-            if let (Some(shared), Some((place, key))) = (&self.shared, to_share) {
-                shared.fill(place, &key).await;
-            }
-            return;
-        }
-    }
-
-    /// In Redis, else in the store; with what the store says where Redis has a place for it.
-    async fn look_up(&self, hash: KeyHash, credential: &Credential) -> (Answer, Option<(Place, FoundKey)>) {
-        let asked_at = self.now();
-        let finding = match &self.shared {
-            Some(shared) => shared.find(hash).await,
-            None => Finding::Nothing,
-        };
-        let place = match finding {
-            Finding::Key { key, age } => return (Ok(Some(self.prepare(&key, asked_at.saturating_sub(age)))), None),
-            Finding::Place(place) => Some(place),
-            Finding::Nothing => None,
-        };
-        match self.ask_store(hash, credential).await {
-            Ok(Some((key, asked_at))) => (Ok(Some(self.prepare(&key, asked_at))), place.map(|place| (place, key))),
-            Ok(None) => (Ok(None), None),
-            Err(error) => (Err(error), None),
-        }
-    }
-
-    /// The key, and when the store was asked for it.
-    async fn ask_store(&self, hash: KeyHash, credential: &Credential) -> Result<Option<(FoundKey, u64)>, StoreError> {
-        let mut asked_at = self.now();
-        let mut answer = self.store.find_key(hash).await;
-        if matches!(answer, Ok(None)) && self.awaiting_first_use.load(Ordering::Relaxed) {
-            self.first_use.note(hash, credential).await?;
-            // Whoever noted it: perhaps another gateway, since it was asked.
-            asked_at = self.now();
-            answer = self.store.find_key(hash).await;
-        }
-        let result = match &answer {
-            Ok(Some(_)) => LookupResult::Hit,
-            Ok(None) => LookupResult::Miss,
-            Err(_) => LookupResult::Error,
-        };
-        self.metrics.lookup(Layer::Store, result);
-        Ok(answer?.filter(|key| key.hash == hash).map(|key| (key, asked_at)))
-    }
-
-    /// Keeps the answer and gives back who waits for it; `None` when it is void and must be asked for again.
-    fn land(&self, hash: KeyHash, answer: &Answer) -> Option<Vec<oneshot::Sender<Answer>>> {
-        let mut flights = self.flights();
-        let flight = flights.get_mut(&hash).expect("a flight stands until it lands");
-        if std::mem::take(&mut flight.voided) {
-            return None;
-        }
-        self.keep(hash, answer);
-        flights.remove(&hash).map(|flight| flight.waiters)
-    }
-
-    fn keep(&self, hash: KeyHash, answer: &Answer) {
-        match answer {
-            Ok(Some(known)) => {
-                self.known.insert(hash, known.clone());
-            }
-            Ok(None) => {
-                self.known.remove(&hash);
-                self.unknown.insert(hash, self.now() + UNKNOWN_TTL);
-            }
-            // Whoever makes up keys can cause it without end, while the store is away or bcrypt busy.
-            Err(error) => {
-                if let Some(times) = self.unanswered.note(clock::monotonic()) {
-                    tracing::warn!(%error, times, "a key could not be looked up");
-                }
-            }
-        }
-    }
-
-    fn prepare(&self, key: &FoundKey, asked_at: u64) -> SharedKey {
-        SharedKey::new(KnownKey::new(key, || self.limiter.cell(&key.record.key_id), asked_at))
-    }
-
-    fn flights(&self) -> MutexGuard<'_, HashMap<KeyHash, Flight, HashIsHashed>> {
-        self.flights.lock().expect("nothing panics while it holds the flights")
-    }
-
     /// Milliseconds since the start.
     fn now(&self) -> u64 {
         self.millis_at(clock::monotonic())
@@ -368,11 +247,6 @@ impl Lookup {
     fn millis_at(&self, instant: Instant) -> u64 {
         millis(instant.saturating_duration_since(self.started))
     }
-}
-
-async fn landed(answer: oneshot::Receiver<Answer>) -> Answer {
-    let gone = |_| Err(StoreError::Unavailable("the gateway is shutting down".into()));
-    answer.await.unwrap_or_else(gone)
 }
 
 #[cfg(test)]

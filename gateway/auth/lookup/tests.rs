@@ -5,6 +5,7 @@ mod first_use;
 use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::auth::watch::Watch;
@@ -238,7 +239,7 @@ async fn a_key_in_doubt_waits_shortly_and_once_for_a_store_that_does_not_answer_
     }
     assert!(clock::monotonic().duration_since(asked) < 50 * DOUBT_WAITS, "no other request waits for the same question");
     proxied.pool.let_go();
-    eventually(async || gateway.lookup.flights().is_empty()).await;
+    eventually(async || gateway.lookup.flights.is_empty()).await;
     let asked = clock::monotonic();
     assert_eq!(gateway.standing("k").await, Some(Standing::Good));
     assert!(clock::monotonic().duration_since(asked) < DOUBT_WAITS, "it is out of doubt");
