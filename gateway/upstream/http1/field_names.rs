@@ -23,9 +23,14 @@ struct Seen {
     name: HeaderName,
 }
 
+/// The name of a field, and what stands behind its colon. `None` where a line has none, or no token before it (RFC 9110 5.1).
+pub fn split(line: &[u8]) -> Option<(HeaderName, &[u8])> {
+    let (name, value) = line.split_at(memchr(b':', line)?);
+    Some((HeaderName::from_bytes(name).ok()?, &value[1..]))
+}
+
 impl FieldNames {
-    /// The name of the field in this place, the first of which is 0, and what stands behind its colon. `None` where a line has none,
-    /// or no token before it (RFC 9110 5.1).
+    /// The same, of the field in this place, the first of which is 0.
     pub fn split<'l>(&mut self, place: usize, line: &'l [u8]) -> Option<(HeaderName, &'l [u8])> {
         // A name has no colon in it: what begins with a name and one is that field.
         if let Some(seen) = self.0.get(place)
@@ -33,12 +38,12 @@ impl FieldNames {
         {
             return Some((seen.name.clone(), value));
         }
-        let (bytes, value) = line.split_at(memchr(b':', line)?);
-        let name = HeaderName::from_bytes(bytes).ok()?;
+        let (name, value) = split(line)?;
+        let bytes = &line[..line.len() - value.len() - 1];
         if bytes.len() <= LONGEST {
             self.keep(place, Seen::new(bytes, name.clone()));
         }
-        Some((name, &value[1..]))
+        Some((name, value))
     }
 
     fn keep(&mut self, place: usize, new: Seen) {

@@ -6,12 +6,12 @@
 use std::mem;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
-use memchr::{memchr, memchr_iter};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use memchr::memchr_iter;
 use smallvec::SmallVec;
 
 use super::Malformed;
-use super::field_names::FieldNames;
+use super::field_names::{self, FieldNames};
 use super::hop_by_hop::HopByHop;
 
 /// The largest head of an answer, or section of trailers.
@@ -55,9 +55,8 @@ pub fn trailers(section: &[u8]) -> Result<Option<(usize, HeaderMap)>, Malformed>
     for &end in &ends {
         let line = section[start..end].strip_suffix(b"\r\n").ok_or(BAD_TRAILERS)?;
         if !line.is_empty() {
-            let (name, value) = line.split_at(memchr(b':', line).ok_or(BAD_TRAILERS)?);
-            let name = HeaderName::from_bytes(name).map_err(|_| BAD_TRAILERS)?;
-            trailers.append(name, HeaderValue::from_bytes(trimmed(&value[1..])).map_err(|_| BAD_TRAILERS)?);
+            let (name, value) = field_names::split(line).ok_or(BAD_TRAILERS)?;
+            trailers.append(name, HeaderValue::from_bytes(trimmed(value)).map_err(|_| BAD_TRAILERS)?);
         }
         start = end;
     }
@@ -142,6 +141,8 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     fn parsed(wire: &[u8]) -> Result<Option<Head>, Malformed> {
