@@ -18,6 +18,9 @@ use crate::observe::metrics::Metrics;
 /// same however much there is to write; the rest is for the system's own delays.
 const GATHER: Duration = Duration::from_millis(8);
 
+/// Bytes that are written at once, as long as one worker alone has no more: what fails to be written is lost together.
+const AT_ONCE: usize = 256 * 1024;
+
 /// Dropped, it writes what was recorded until then, syncs it to the disk and returns.
 #[derive(Debug)]
 pub struct Writer {
@@ -60,12 +63,35 @@ impl Drop for Writer {
     }
 }
 
+/// What was taken out of the lanes and is not written yet. Its buffers are used again.
+#[derive(Default)]
+struct Gathered {
+    /// Of one lane.
+    taken: Vec<u8>,
+    bytes: Vec<u8>,
+    records: u64,
+}
+
+impl Gathered {
+    fn add(&mut self, records: u64) {
+        self.bytes.append(&mut self.taken);
+        self.records += records;
+    }
+
+    fn write(&mut self, journal: &mut Journal) {
+        if !self.bytes.is_empty() {
+            journal.append(&self.bytes, std::mem::take(&mut self.records));
+            self.bytes.clear();
+        }
+    }
+}
+
 impl Shared {
     fn run(&self, mut journal: Journal) {
-        let mut spare = Vec::new();
+        let mut gathered = Gathered::default();
         loop {
             let is_ending = self.ending.load(Ordering::Acquire);
-            let found_some = self.collect(&mut journal, &mut spare);
+            let found_some = self.collect(&mut journal, &mut gathered);
             if is_ending {
                 return;
             }
@@ -76,21 +102,48 @@ impl Shared {
         }
     }
 
-    /// Writes what all workers have. `spare` comes and goes empty. False: they had nothing.
-    fn collect(&self, journal: &mut Journal, spare: &mut Vec<u8>) -> bool {
-        let lanes = self.lanes.lock().expect("no panic while it is held").clone();
+    /// Writes what all workers have, all at once mostly. False: they had nothing.
+    fn collect(&self, journal: &mut Journal, gathered: &mut Gathered) -> bool {
         let mut found_some = false;
-        for lane in lanes {
-            let count = lane.take(spare);
-            if spare.is_empty() {
-                continue;
-            }
-            found_some = true;
+        for lane in self.lanes.lock().expect("no panic while it is held").iter() {
+            let count = lane.take(&mut gathered.taken);
+            found_some |= !gathered.taken.is_empty();
             self.metrics.usage_recorded.add(count.records + count.lost);
             self.backlog.lost(count.lost, &"the disk was too slow for the journal");
-            journal.append(spare, count.records);
-            spare.clear();
+            if gathered.bytes.len() + gathered.taken.len() > AT_ONCE {
+                gathered.write(journal);
+            }
+            gathered.add(count.records);
         }
+        gathered.write(journal);
         found_some
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::backlog::OLDEST;
+    use super::super::samples::{encoded, event, numbers};
+    use super::*;
+    use crate::model::timestamp::Timestamp;
+
+    #[test]
+    fn what_all_workers_recorded_is_written_however_much_it_is() {
+        let (folder, metrics) = (tempfile::tempdir().unwrap(), Arc::<Metrics>::default());
+        let backlog = Arc::new(Backlog::open(folder.path(), &metrics).unwrap());
+        let journal = Journal::open(folder.path(), 1 << 30, backlog.clone()).unwrap();
+        let writer = Writer::start(journal, backlog.clone(), metrics.clone()).unwrap();
+        // Of each worker almost what is written at once.
+        let of_each = (AT_ONCE * 3 / 4 / encoded(0..1).len()) as u64;
+        for worker in 0..3 {
+            let recorder = writer.recorder();
+            (worker * of_each..(worker + 1) * of_each).for_each(|number| recorder.record(&event(number)));
+        }
+        drop(writer);
+        let batch = backlog.take(OLDEST, u64::MAX, Timestamp::from_secs(0)).unwrap().expect("there are some");
+        let mut written = numbers(&batch.rows);
+        written.sort_unstable();
+        assert_eq!(written, (0..3 * of_each).collect::<Vec<_>>());
+        assert_eq!(metrics.usage_recorded.get(), 3 * of_each);
     }
 }
