@@ -4,7 +4,7 @@
 //! [`Change::Anything`]. Numbers have no gaps (SQLite takes back a number with its transaction), so rows that are missing
 //! were pruned.
 //!
-//! Gateways ask ten times a second. The newest number is one row of `sqlite_sequence`, which outlives the pruning of the rows:
+//! Gateways ask five times a second. The newest number is one row of `sqlite_sequence`, which outlives the pruning of the rows:
 //! with no news the answer takes 3 µs, and 36 µs with the way to a reader thread and back (test build). `PRAGMA data_version`
 //! takes 2 µs, but does not show what its own connection changed, and would need one that nobody else uses.
 

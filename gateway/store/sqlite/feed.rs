@@ -9,11 +9,11 @@ use crate::clock;
 use crate::store::{Change, News, StoreError};
 
 /// A change is promised to be seen within half a second.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often a gateway says that it lives, where nothing changes. In looks.
-const REPORT_EVERY: u32 = 20;
+const REPORT_EVERY: u32 = 10;
 /// How often old rows of the change log are removed. In looks.
-const PRUNE_EVERY: u32 = 6_000;
+const PRUNE_EVERY: u32 = 3_000;
 /// Longer than any gateway is left behind without being told that everything is stale.
 const KEEP_CHANGES: Duration = Duration::from_hours(1);
 
