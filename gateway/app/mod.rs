@@ -3,6 +3,7 @@
 //! What must stay true here: everything is ended in the reverse of the order it was made in, and waited for. Readiness off →
 //! stop accepting → drain → leases given back → usage written → exit.
 
+mod doors;
 mod workers;
 
 use std::net::SocketAddr;
@@ -10,23 +11,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::admin::Readiness;
 use crate::admin::api::Api;
-use crate::admin::{self, Readiness};
 use crate::alerts::Alerts;
 use crate::auth::lookup::Lookup;
 use crate::auth::shared_cache::SharedCache;
 use crate::auth::watch::Watch;
 use crate::certificates::FileError;
 use crate::clock;
-use crate::config::{self, Config, diff};
+use crate::config::{Config, diff};
 use crate::drain::Tasks;
 use crate::limits::{Authority, Limiter};
-use crate::listen::bind::{self, BindError, Bound};
+use crate::listen::bind::BindError;
 use crate::listen::handed_over::{HandOverError, HandedOver};
 use crate::listen::tls::Tls;
 use crate::model::audit_event::{Actor, Via};
@@ -100,8 +100,8 @@ impl App {
         let background = Handle::current();
         let tasks = Tasks::new();
         let tls = config.server.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
-        let bound = bind_traffic(&config.server, tls.as_ref(), &mut handed_over)?;
-        let admin_listener = bind_admin(config.admin.listen, &mut handed_over).await?;
+        let bound = doors::bind_traffic(&config.server, tls.as_ref(), &mut handed_over)?;
+        let admin_listener = doors::bind_admin(config.admin.listen, &mut handed_over).await?;
         handed_over.none_is_left()?;
 
         let metrics = Arc::<Metrics>::default();
@@ -181,7 +181,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             refusals,
         };
-        let (admin, admin_tasks) = serve_admin(admin_listener, Arc::clone(&metrics), api);
+        let (admin, admin_tasks) = doors::serve_admin(admin_listener, Arc::clone(&metrics), api);
         readiness.set(true);
         let started = config;
         Ok(Self {
@@ -261,24 +261,6 @@ fn itself() -> Actor {
     Actor::new("gateway", Via::Gateway, whoami::hostname().ok().as_deref())
 }
 
-/// First the doors for cleartext, then those for TLS.
-fn bind_traffic(rules: &config::Server, tls: Option<&Arc<Tls>>, handed_over: &mut HandedOver) -> Result<Vec<Bound>, BindError> {
-    let workers = rules.workers.get();
-    let mut bound = bind::bind(&rules.listen, None, workers, handed_over)?;
-    if let (Some(rules), Some(tls)) = (&rules.tls, tls) {
-        bound.extend(bind::bind(&rules.listen, Some(tls), workers, handed_over)?);
-    }
-    Ok(bound)
-}
-
-async fn bind_admin(address: SocketAddr, handed_over: &mut HandedOver) -> Result<TcpListener, BindError> {
-    let listener = match handed_over.take(address) {
-        Some(socket) => TcpListener::from_std(socket),
-        None => TcpListener::bind(address).await,
-    };
-    listener.map_err(|error| BindError { address, error })
-}
-
 /// Fails only where waiting does not help.
 async fn bring_tables_up(store: &Store, tasks: &Tasks) -> Result<(), StartError> {
     match store.ensure_migrated().await {
@@ -307,19 +289,4 @@ async fn bring_tables_up_once_it_answers(store: &Store, mut told: StoreError) {
         }
         tokio::time::sleep(MIGRATE_AGAIN).await;
     }
-}
-
-fn serve_admin(listener: TcpListener, metrics: Arc<Metrics>, api: Api) -> (SocketAddr, Tasks) {
-    let address = listener.local_addr().expect("a bound socket has an address");
-    let router = admin::router(metrics, api).into_make_service_with_connect_info::<SocketAddr>();
-    let tasks = Tasks::new();
-    let stop = tasks.clone();
-    tasks.spawn(async move {
-        let served = axum::serve(listener, router);
-        tokio::select! {
-            _ = served => {}
-            () = stop.stopping() => {}
-        }
-    });
-    (address, tasks)
 }
