@@ -3,6 +3,8 @@
 //! What must stay true here: a record that entered the journal leaves it once, as delivered or as dropped. Segments go from the
 //! oldest on, and the newest is not removed for having been delivered, so that their numbers only grow.
 
+mod waiting;
+
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
@@ -11,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
+use self::waiting::{Segment, State};
 use super::losses::Losses;
 use super::segment::{self, START, Stretch};
 use crate::model::timestamp::Timestamp;
@@ -32,27 +35,6 @@ pub struct Backlog {
     much: Notify,
     /// The room of a batch that was delivered, for the next one.
     spare: Mutex<UsageBatch>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// The oldest first. The last may be growing.
-    segments: VecDeque<Segment>,
-    /// Records in the batch that is on its way to the store.
-    taken: u64,
-    /// Of the newest segment there ever was here.
-    last_number: u64,
-}
-
-#[derive(Debug)]
-struct Segment {
-    number: u64,
-    /// In bytes.
-    end: u64,
-    /// Records written to it.
-    records: u64,
-    /// Those of them that are no longer waiting: taken, delivered or known to be damaged.
-    passed: u64,
 }
 
 /// Records on their way to the store.
@@ -281,26 +263,6 @@ impl Backlog {
         let result = change(&mut state);
         self.metrics.usage_spooled.set(state.undelivered());
         result
-    }
-}
-
-impl Segment {
-    fn waiting(&self) -> u64 {
-        self.records - self.passed
-    }
-}
-
-impl State {
-    fn waiting(&self) -> u64 {
-        self.segments.iter().map(Segment::waiting).sum()
-    }
-
-    fn undelivered(&self) -> u64 {
-        self.waiting() + self.taken
-    }
-
-    fn find(&mut self, number: u64) -> Option<&mut Segment> {
-        self.segments.iter_mut().find(|segment| segment.number == number)
     }
 }
 
