@@ -1,6 +1,6 @@
 //! What the tests of every kind of store share.
 
-#[path = "../../tests/support/postgres.rs"]
+#[path = "../../tests/support/postgres/mod.rs"]
 pub(crate) mod postgres_server;
 #[path = "../../tests/support/tcp_proxy.rs"]
 pub(crate) mod tcp_proxy;
