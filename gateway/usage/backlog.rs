@@ -121,12 +121,16 @@ impl Backlog {
         self.change(|state| state.undelivered())
     }
 
-    /// Removes the oldest segment, delivered or not. False: there is none.
+    /// Removes the oldest segment, delivered or not, and the empty ones before it. False: there was none but those, which gave no room.
     pub fn drop_oldest(&self, why: &dyn Display) -> bool {
-        let Some(oldest) = self.change(|state| state.segments.pop_front()) else { return false };
-        self.losses.count(oldest.waiting(), why);
-        self.remove_file(oldest.number);
-        true
+        while let Some(oldest) = self.change(|state| state.segments.pop_front()) {
+            self.losses.count(oldest.waiting(), why);
+            self.remove_file(oldest.number);
+            if oldest.end > START {
+                return true;
+            }
+        }
+        false
     }
 
     /// Records that came to nothing outside the segments.
