@@ -41,7 +41,8 @@ fn an_alert_is_signed_and_says_what_it_is_about() {
     assert_eq!((&alert["details"]["key_id"], &alert["details"]["name"]), (&json!(key.id), &json!("laptop")));
     let name = std::fs::read_to_string(gateway.spool().join("id")).expect("the spool has a name");
     assert_eq!(alert["gateway"], name.trim());
-    assert!(gateway.log().lines().any(|line| line.contains("\"target\":\"alert\"") && line.contains(&key.id)));
+    let is_told = |line: &str| line.contains("\"target\":\"alert\"") && line.contains(&key.id);
+    eventually("it is in the log", || gateway.log().lines().any(is_told));
     assert_eq!(gateway.metric("gateway_alerts_total{kind=\"key_expires\"}"), 1);
     eventually("it is delivered", || gateway.metric("gateway_alert_deliveries_total{result=\"ok\"}") == 1);
     keeps_secrets(&gateway, &receiver, &key);
