@@ -95,7 +95,7 @@ fn a_call_may_pause_longer_than_a_body_until_both_sides_are_silent_for_too_long(
         let timeouts = format!("{{ request_body = \"300ms\", response_body = \"300ms\", stream_idle = \"{stream_idle}\" }}");
         format!("routes = [{{ path = \"/\", upstream = \"app\", timeouts = {timeouts} }}]")
     };
-    for (scenario, stream_idle) in [("pause", "1s"), ("silence", "500ms")] {
+    for (scenario, stream_idle) in [("pause", "1500ms"), ("silence", "500ms")] {
         let (gateway, key) = server.behind(&timeouts(stream_idle));
         play(scenario, gateway.address(), &key.secret);
         eventually("nothing is left", || gateway.metric("gateway_requests_in_flight") == 0);
