@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::clock;
 use crate::model::usage_event::UsageEvent;
+use crate::spool::testing::once_free;
 use crate::store::JournalPosition;
 use crate::store::sqlite::SqliteStore;
 
@@ -20,17 +21,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 struct Fixture {
     folder: tempfile::TempDir,
     metrics: Arc<Metrics>,
-}
-
-/// A process that another test is just starting holds a copy of every lock until it runs its program.
-fn once_free(open: impl Fn() -> Result<Spool, SpoolError>) -> Spool {
-    let deadline = clock::monotonic() + LIMIT;
-    loop {
-        match open() {
-            Err(SpoolError::InUse(_)) if clock::monotonic() < deadline => std::thread::yield_now(),
-            opened => return opened.unwrap(),
-        }
-    }
 }
 
 impl Fixture {
