@@ -176,6 +176,21 @@ impl Gateway {
         database
     }
 
+    /// The store answers no question about keys until they are shown again.
+    pub fn hide_keys(&self) {
+        self.rename("api_keys", "gone");
+    }
+
+    pub fn show_keys(&self) {
+        self.rename("gone", "api_keys");
+    }
+
+    /// By plain SQL, which writes from its beginning on: SQLite waits for no other writer where it has begun to read.
+    fn rename(&self, table: &str, to: &str) {
+        let sql = format!("BEGIN IMMEDIATE; ALTER TABLE {table} RENAME TO {to}; COMMIT");
+        self.database().execute_batch(&sql).expect("plain SQL works");
+    }
+
     pub fn spool(&self) -> PathBuf {
         self.folder.path().join("spool")
     }
