@@ -20,7 +20,7 @@ hold_on_every_store!(
     old_usage_is_deleted_oldest_first_in_bounded_batches,
 );
 
-fn at(segment: u64, offset: u64) -> JournalPosition {
+pub(crate) fn at(segment: u64, offset: u64) -> JournalPosition {
     JournalPosition { segment, offset }
 }
 

@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::store::Store;
-    use crate::store::guarantees::usage::{batch, row};
+    use crate::store::guarantees::usage::{at, batch, row};
     use crate::store::testing::postgres_server::{Database, SHARED};
     use crate::store::testing::{NOW, config, hash, postgres_store, record};
 
@@ -214,14 +214,10 @@ mod tests {
         (database, store)
     }
 
-    fn at(segment: u64) -> JournalPosition {
-        JournalPosition { segment, offset: 0 }
-    }
-
     #[tokio::test]
     async fn a_batch_that_was_given_up_is_not_written_later_and_when_it_comes_again_once() {
         let (database, patient) = migrated().await;
-        patient.write_usage("spool", None, at(1), batch([row("a", NOW)])).await.unwrap();
+        patient.write_usage("spool", None, at(1, 0), batch([row("a", NOW)])).await.unwrap();
         let hasty = Store::open(&config(&format!("url = \"{}\"\ntimeout = \"300ms\"", database.url())).store);
         let (mut other, connection) = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
         let tasks = crate::drain::Tasks::new();
@@ -230,19 +226,19 @@ mod tests {
         lock.batch_execute("SELECT FROM api_key_usage_positions FOR UPDATE").await.unwrap();
         let batch = || batch([row("a", NOW), row("b", NOW)]);
         for _ in 0..2 {
-            let given_up = hasty.write_usage("spool", Some(at(1)), at(2), batch()).await;
+            let given_up = hasty.write_usage("spool", Some(at(1, 0)), at(2, 0), batch()).await;
             assert!(matches!(given_up, Err(StoreError::Unavailable(_))), "{given_up:?}");
         }
         lock.rollback().await.unwrap();
-        assert_eq!(patient.usage_position("spool").await.unwrap(), Some(at(1)));
-        assert_eq!(patient.write_usage("spool", Some(at(1)), at(2), batch()).await.unwrap(), at(2));
+        assert_eq!(patient.usage_position("spool").await.unwrap(), Some(at(1, 0)));
+        assert_eq!(patient.write_usage("spool", Some(at(1, 0)), at(2, 0), batch()).await.unwrap(), at(2, 0));
         assert_eq!(patient.count_usage_before(NOW.plus(Duration::from_secs(1))).await.unwrap(), 3);
     }
 
     #[tokio::test]
     async fn a_row_has_all_that_was_recorded() {
         let (database, store) = migrated().await;
-        store.write_usage("spool", None, at(1), batch([row("a", NOW)])).await.unwrap();
+        store.write_usage("spool", None, at(1, 0), batch([row("a", NOW)])).await.unwrap();
         let sql = "SELECT concat_ws(' ', api_key_id, method, endpoint, timestamp AT TIME ZONE 'UTC', response_time_ms, status_code, \
                    client_ip, request_bytes, response_bytes, request_id) FROM api_key_usage";
         assert_eq!(

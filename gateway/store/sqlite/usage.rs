@@ -153,11 +153,7 @@ mod tests {
 
     use super::super::testing::{Folder, NOW, add_key, sqlite};
     use super::*;
-    use crate::store::guarantees::usage::{batch, row};
-
-    fn at(segment: u64) -> JournalPosition {
-        JournalPosition { segment, offset: 0 }
-    }
+    use crate::store::guarantees::usage::{at, batch, row};
 
     #[tokio::test]
     async fn changes_of_keys_have_as_many_pages_after_a_batch_as_before_it() {
@@ -165,7 +161,7 @@ mod tests {
         let question =
             |connection: &mut Connection| connection.pragma_query_value(None, "cache_size", |row| row.get::<_, i64>(0));
         let before = sqlite(store.clone()).durable(question).await.unwrap();
-        store.write_usage("spool", None, at(1), batch([row("a", NOW)])).await.unwrap();
+        store.write_usage("spool", None, at(1, 0), batch([row("a", NOW)])).await.unwrap();
         assert_eq!(sqlite(store).durable(question).await.unwrap(), before);
     }
 
@@ -175,7 +171,7 @@ mod tests {
         let (folder, store) = Folder::migrated().await;
         add_key(&store, "a").await;
         let batch = batch([row("a", NOW), row("a", NOW), row("a", NOW.minus(Duration::from_hours(48)))]);
-        store.write_usage("spool", None, at(1), batch).await.unwrap();
+        store.write_usage("spool", None, at(1, 0), batch).await.unwrap();
         let guide = "SELECT k.name, k.user_id, COUNT(u.id) as request_count, AVG(u.response_time_ms) as avg_response_time \
                      FROM api_keys k JOIN api_key_usage u ON k.key_id = u.api_key_id \
                      WHERE u.timestamp > datetime('2026-11-22 10:00:00', '-24 hours') \

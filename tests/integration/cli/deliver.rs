@@ -1,6 +1,6 @@
 //! What a gateway that never comes back has left in its spool.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use hokusai_gateway::clock;
 use hokusai_gateway::config;
 use hokusai_gateway::model::usage_event::UsageEvent;
 use hokusai_gateway::observe::metrics::Metrics;
-use hokusai_gateway::spool::{Spool, SpoolError};
+use hokusai_gateway::spool::Spool;
 use hokusai_gateway::usage::Usage;
 use serde_json::{Value, json};
 
@@ -17,8 +17,8 @@ use crate::place::Place;
 /// How long it may take on a busy machine. Hit only by a failing test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Its spool, and the name of it.
-fn lost_gateway(place: &Place, requests: u64) -> (PathBuf, String) {
+/// Its spool, which is in use until it is dropped.
+fn gateway(place: &Place, requests: u64) -> (PathBuf, Arc<Spool>) {
     let config = config::Usage {
         enabled: true,
         retention: Duration::from_hours(24),
@@ -30,21 +30,11 @@ fn lost_gateway(place: &Place, requests: u64) -> (PathBuf, String) {
     let usage = Usage::open(&config, Arc::clone(&spool), &Arc::<Metrics>::default()).unwrap();
     let recorder = usage.recorder();
     (0..requests).for_each(|_| recorder.record(&event()));
-    (config.spool, spool.id().to_owned())
+    (config.spool, spool)
 }
 
-/// Of a gateway that runs. Not at once: a process that another test is just starting holds a copy of every lock until it runs its program.
-fn spool_in_use(folder: &Path) -> Spool {
-    let deadline = clock::monotonic() + PATIENCE;
-    loop {
-        match Spool::open(folder) {
-            Err(SpoolError::InUse(_)) if clock::monotonic() < deadline => std::thread::yield_now(),
-            opened => return opened.unwrap(),
-        }
-    }
-}
-
-/// What was delivered, once nobody has the spool.
+/// What was delivered, once nobody has the spool: a process that another test is just starting holds a copy of every lock until it runs
+/// its program.
 fn delivered(place: &Place, folder: &str) -> Value {
     let deadline = clock::monotonic() + PATIENCE;
     loop {
@@ -73,7 +63,9 @@ fn event() -> UsageEvent<'static> {
 #[test]
 fn a_lost_gateways_usage_becomes_rows_once_and_its_leases_go_back() {
     let place = Place::new();
-    let (folder, spool_id) = lost_gateway(&place, 12);
+    let (folder, spool) = gateway(&place, 12);
+    let spool_id = spool.id().to_owned();
+    drop(spool);
     place.answer(&["migrate", "up"]);
     let lease =
         "INSERT INTO api_key_leases (key_id, spool_id, lease_id, hour, granted) VALUES ('key_1', ?1, 1, unixepoch() / 3600, 5)";
@@ -89,8 +81,7 @@ fn a_lost_gateways_usage_becomes_rows_once_and_its_leases_go_back() {
 #[test]
 fn a_spool_in_use_is_left_to_its_gateway() {
     let place = Place::new();
-    let (folder, _) = lost_gateway(&place, 1);
-    let running = spool_in_use(&folder);
+    let (folder, running) = gateway(&place, 1);
     let folder = folder.to_str().unwrap();
     place.run(&["usage", "deliver", folder]).refused(1, &["in use", "lost", "stop it"]);
     drop(running);

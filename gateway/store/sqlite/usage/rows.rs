@@ -120,18 +120,13 @@ impl Texts {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::store::JournalPosition;
-    use crate::store::guarantees::usage::{batch, row};
+    use crate::store::guarantees::usage::{at, batch, row};
     use crate::store::sqlite::testing::{Folder, NOW};
-
-    fn at(segment: u64) -> JournalPosition {
-        JournalPosition { segment, offset: 0 }
-    }
 
     #[tokio::test]
     async fn a_row_has_all_that_was_recorded() {
         let (folder, store) = Folder::migrated().await;
-        store.write_usage("spool", None, at(1), batch([row("a", NOW)])).await.unwrap();
+        store.write_usage("spool", None, at(1, 0), batch([row("a", NOW)])).await.unwrap();
         let sql = "SELECT concat_ws(' ', api_key_id, method, endpoint, timestamp, response_time_ms, status_code, client_ip, \
                    request_bytes, response_bytes, request_id) FROM api_key_usage";
         let text: String = folder.shell().query_row(sql, [], |row| row.get(0)).unwrap();
@@ -147,7 +142,7 @@ mod tests {
     async fn each_row_of_a_large_batch_has_its_own_values() {
         let (folder, store) = Folder::migrated().await;
         let events: Vec<_> = (0..3 * ROWS_AT_ONCE + 7).map(event).collect();
-        store.write_usage("spool", None, at(1), batch(events.clone())).await.unwrap();
+        store.write_usage("spool", None, at(1, 0), batch(events.clone())).await.unwrap();
         let shell = folder.shell();
         let mut written = shell
             .prepare(
@@ -191,7 +186,7 @@ mod tests {
         for number in 1..=20 {
             let rows = batch(keys.iter().cycle().zip(0..5000).map(|(key, n)| row(key, NOW.plus(Duration::from_millis(n)))));
             let began = clock::monotonic();
-            after = Some(store.write_usage("spool", after, at(number), rows).await.unwrap());
+            after = Some(store.write_usage("spool", after, at(number, 0), rows).await.unwrap());
             eprintln!("{:.0} rows/s", 5000.0 / began.elapsed().as_secs_f64());
         }
     }
